@@ -1,0 +1,91 @@
+# `make` alone lists what there is. Every target sets up .venv first, if it is missing or out of date.
+PYTHON = python3
+VENV   = .venv
+BUILD  = build/starter
+PIECES = 2000
+ROUTE  = spectrogram
+SEED   = 0
+OUT    = outputs
+# Not ?=, which would take the seconds that a bash around us counts.
+SECONDS = 30
+unexport SECONDS
+
+# Free text reaches the program word for word: neither make nor the shell may expand its $ ` " '.
+override PROMPT := $(value PROMPT)
+override OUT := $(value OUT)
+export PROMPT OUT
+
+RUN     := $(VENV)/bin/python
+PIP     := $(RUN) -m pip install -qq --disable-pip-version-check
+STAMP   := $(VENV)/installed
+NO_DEPS := requirements-no-deps.txt
+STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogram_vocoder super_resolution
+TABLES  := $(wildcard benchmarks/*.py)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help music test starter lint format bench tensorboard install $(STAGES:%=starter-%)
+
+ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
+$(error Say what you want to hear: make music PROMPT="slow piano and soft strings")
+endif
+
+help:
+	@echo 'make TARGET [VARIABLE=value]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [OUT=outputs] [ROUTE=spectrogram]
+	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
+		--model.seconds=$(SECONDS) --model.seed=$(SEED) --output.folder="$$OUT"
+
+test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
+	@$(RUN) -m pytest $(if $(FAST),-m "not slow")
+
+lint: $(STAMP) ## ruff, mypy, and the floors of the house by import-linter
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: $(STAMP) ## let ruff mend what it can
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+bench: $(STAMP) ## side by side with peers: every table of benchmarks/
+	@$(if $(TABLES),set -e; for table in $(TABLES); do $(RUN) $$table; done,echo 'benchmarks/ holds no table yet.')
+
+tensorboard: $(STAMP) ## watch and hear the starter's training: [BUILD=build/starter]
+	@$(VENV)/bin/tensorboard --logdir $(BUILD)/runs --samples_per_plugin audio=50,images=50
+
+install: $(STAMP) ## set up .venv only
+
+starter: $(STAGES:%=starter-%) ## corpus, shards, all stages, pretrained/: [BUILD=build/starter] [PIECES=2000]
+	@echo 'pretrained/ holds the new weights: make music PROMPT="..." plays them.'
+
+# One stage: make starter-STAGE. What is done is not done again; remove its file under BUILD to repeat it.
+$(STAGES:%=starter-%): starter-%: $(BUILD)/runs/%/exported
+
+$(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/%.yaml $(BUILD)/shards/index.json
+	$(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D)
+	$(RUN) -m lightning_n2m export $(@D) pretrained/$*
+	@touch $@
+
+$(BUILD)/shards/index.json: $(BUILD)/manifest.jsonl
+	$(RUN) -m data_pipeline shard --manifest $< --output $(@D)
+
+$(BUILD)/manifest.jsonl: $(BUILD)/music/metadata.jsonl
+	$(RUN) -m data_pipeline manifest --source $(<D) --metadata $< --output $@
+
+$(BUILD)/music/metadata.jsonl: | $(STAMP)
+	$(RUN) -m data_pipeline starter --output $(@D) --pieces $(PIECES)
+
+# The stamp is touched last, so a failed or interrupted install is never taken for done.
+$(STAMP): pyproject.toml constraints.txt $(NO_DEPS)
+	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
+	@echo 'Setting up $(VENV), once: PyTorch is a download of about 3 GB, several minutes without a word ...'
+	@$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) --no-deps --requirement $(NO_DEPS)
+	@touch $@

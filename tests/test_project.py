@@ -1,0 +1,165 @@
+"""What the set-up files promise: they agree, and make hands words on unharmed and unexecuted."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NO_DEPS = "pip install --no-deps -r requirements-no-deps.txt"
+TARGETS = {"music", "test", "starter", "lint", "bench", "tensorboard", "install"}
+PROMPTS = [
+    "slow piano and soft strings",
+    "music",
+    "$(shell touch {mark}) $(error no) $HOME ${{HOME}} $$ $@",
+    "`touch {mark}`; touch {mark} && touch {mark} | touch {mark}",
+    'it\'s a "quoted" \\ back\\\\slash, comma, #hash %percent a=b := c',
+    "Gemütliche Walzer für Übermorgen – 東京 ♫",
+    "--help",
+    "-n ) ( unbalanced",
+    "two\nlines",
+]
+ECHO = """#!/bin/sh
+printf '%s\\0' "$@" "SECONDS=$SECONDS"
+exit ${STATUS:-0}
+"""
+
+
+class Make:
+    """make with an environment that is up to date, whose python only prints what it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.venv, self.mark = folder / "venv", folder / "executed"
+        self.stamp, binaries = self.venv / "installed", self.venv / "bin"
+        binaries.mkdir(parents=True)
+        for name in ("python", "pip"):
+            (binaries / name).write_text(ECHO)
+            (binaries / name).chmod(0o755)
+        self.stamp.touch()
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        outer = {"PROMPT", "OUT", "SECONDS", "FAST", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+        clean = {name: value for name, value in os.environ.items() if name not in outer}
+        command = ["make", *arguments, f"VENV={self.venv}"]
+        return subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def make(tmp_path):
+    return Make(tmp_path)
+
+
+def arguments_of(run: subprocess.CompletedProcess[str]) -> list[str]:
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split("\0")
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("door", ["command line", "environment"])
+def test_a_prompt_arrives_word_for_word_and_is_never_run(make, prompt, door):
+    prompt = prompt.format(mark=make.mark)
+    given = {"PROMPT": prompt} if door == "environment" else {}
+    run = make("music", *([] if given else [f"PROMPT={prompt}"]), **given)
+    assert f"--data.prompt={prompt}" in arguments_of(run)
+    assert not make.mark.exists()
+
+
+def test_music_passes_its_variables_on(make):
+    run = make("music", "PROMPT=a", "SECONDS=7.5", "SEED=3", "OUT=my $HOME", "ROUTE=waveform", SECONDS="99")
+    arguments = arguments_of(run)
+    assert {"configs/cascade/waveform.yaml", "--model.seconds=7.5", "--model.seed=3"} <= set(arguments)
+    assert "--output.folder=my $HOME" in arguments
+    assert "SECONDS=" in arguments, "a shell that counts SECONDS must not inherit them"
+
+
+def test_seconds_of_the_surrounding_shell_are_not_taken(make):
+    assert "--model.seconds=30" in arguments_of(make("music", "PROMPT=a", SECONDS="99"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("PROMPT=",), ("PROMPT=  ",)])
+def test_music_without_a_prompt_is_one_sentence_and_exit_code_2(make, arguments):
+    run = make("music", *arguments)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert re.fullmatch(r'.*make music PROMPT="[^"]+".*\n', run.stderr)
+
+
+def test_help_is_the_default_and_lists_the_fixed_targets(make):
+    assert make().stdout == make("help").stdout
+    assert set(re.findall(r"^  (\w+) ", make().stdout, re.MULTILINE)) >= TARGETS
+
+
+def test_fast_leaves_the_slow_tests_out(make):
+    assert "not slow" in arguments_of(make("test", "FAST=1"))
+    assert "not slow" not in arguments_of(make("test"))
+
+
+def test_a_failed_install_leaves_no_stamp(make):
+    make.stamp.unlink()
+    assert make("install", STATUS="1").returncode == 2
+    assert not make.stamp.exists()
+    assert make("install").returncode == 0
+    assert make.stamp.exists()
+
+
+def test_a_changed_project_is_installed_again(make):
+    assert "pip" not in make("install").stdout
+    os.utime(make.stamp, (0, 0))
+    assert "constraints.txt" in arguments_of(make("install"))
+    assert make.stamp.stat().st_mtime > 0
+
+
+def test_an_old_python_is_told_so(make):
+    make.stamp.unlink()
+    (make.venv / "bin/pip").unlink()
+    run = make("install", "PYTHON=false")
+    assert run.returncode == 2
+    assert run.stderr.startswith("Python 3.11 or newer is needed")
+    assert not make.stamp.exists()
+
+
+def test_environment_yml_equals_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    requirements = [line for line in pip["pip"] if not line.startswith("--")]
+    assert sorted(requirements) == sorted(PROJECT["dependencies"])
+    assert f"python{PROJECT['requires-python']}" in conda
+    assert environment["name"] == PROJECT["name"]
+
+
+def test_what_goes_without_dependencies_is_said_in_one_way():
+    texts = [ROOT / "environment.yml", ROOT / "README.md"]
+    assert all(NO_DEPS in text.read_text() for text in texts if text.exists())
+    assert "--no-deps --requirement $(NO_DEPS)" in (ROOT / "Makefile").read_text()
+
+
+def test_tested_versions_are_within_the_declared_ranges():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    tested = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    for declared in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]):
+        assert declared.specifier.contains(tested[declared.name]), declared
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode or not listing.stdout:
+        pytest.skip("not a git checkout")
+    return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_no_tracked_file_is_over_40_mb(tracked):
+    assert [path for path in tracked if path.stat().st_size > 40e6] == []
+
+
+def test_no_tracked_file_knows_somebodys_home(tracked):
+    home = re.compile(rb"(?<![\w.$}])/(root|home/\w+|Users/\w+)/")
+    assert [path for path in tracked if home.search(path.read_bytes())] == []
