@@ -1,0 +1,122 @@
+"""Reading and writing audio files: the only place that knows soundfile.
+
+``torchaudio.load`` is avoided on purpose: since torchaudio 2.9 it needs torchcodec, which must match
+both FFmpeg and torch exactly.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from lightning_n2m.errors import InputError
+
+Source = str | Path | bytes | BinaryIO
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Samples ``(channels, time)`` float32, nominally in [-1, 1], and their rate in Hz."""
+
+    samples: Tensor
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says: rate in Hz, length in frames, number of channels."""
+
+    sample_rate: int
+    frames: int
+    channels: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def _open(source: Source) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except (soundfile.LibsndfileError, OSError, TypeError) as error:
+        name = source if isinstance(source, str | Path) else "these bytes"
+        raise InputError(f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3.") from error
+
+
+def probe(source: Source) -> AudioInfo:
+    """Read the header only.
+
+    Raises:
+        InputError: if the source is not audio that libsndfile knows.
+    """
+    with _open(source) as file:
+        return AudioInfo(file.samplerate, file.frames, file.channels)
+
+
+def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
+    """Decode a file, or only a part of it: seeking is far cheaper than decoding all of it.
+
+    Args:
+        source: Path, bytes of a whole file, or a seekable binary stream.
+        start: First frame to decode.
+        frames: Number of frames to decode; all that follow when none is given.
+
+    Raises:
+        InputError: if the source is not audio, or holds fewer frames than were asked for.
+    """
+    with _open(source) as file:
+        try:
+            file.seek(start)
+            data = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error}).") from error
+        rate = file.samplerate
+    if frames is not None and len(data) < frames:
+        raise InputError(
+            f"{source if isinstance(source, str | Path) else 'a clip'} ends after {start + len(data)} frames, "
+            f"but {start + frames} were asked for."
+        )
+    return Audio(torch.from_numpy(np.ascontiguousarray(data.T)), rate)
+
+
+def to_mono(samples: Tensor) -> Tensor:
+    """Average the channels: ``(channels, time)`` to ``(1, time)``."""
+    return samples.mean(dim=-2, keepdim=True)
+
+
+def encode(samples: Tensor, sample_rate: int, format: str = "FLAC", subtype: str = "PCM_16") -> bytes:
+    """Encode ``(channels, time)`` into the bytes of a file. Values beyond [-1, 1] are clipped."""
+    stream = io.BytesIO()
+    data = samples.detach().clamp(-1, 1).T.cpu().numpy()
+    soundfile.write(stream, data, sample_rate, format=format, subtype=subtype)
+    return stream.getvalue()
+
+
+def write(path: str | Path, samples: Tensor, sample_rate: int, subtype: str = "PCM_16") -> Path:
+    """Write ``(channels, time)`` as the format that the file name ends in.
+
+    The file appears under its name only when it is complete: it is written aside and renamed.
+
+    Raises:
+        InputError: if libsndfile does not know the ending.
+    """
+    path = Path(path)
+    format = path.suffix.lstrip(".").upper()
+    if format not in soundfile.available_formats():
+        raise InputError(f"{path}: cannot write '{path.suffix}' files; end the name in .wav or .flac.")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(encode(samples, sample_rate, format, subtype))
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,96 @@
+"""The log-mel spectrogram of the spectrogram route: 80 channels, 100 frames a second at 16 kHz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torchaudio
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """Analysis and scaling of the log-mel.
+
+    The paper gives channels, frame rate and the range [-1, 1] (section 3.3.2); the rest is chosen
+    here and kept in the stage's config, since a vocoder fits only the spectrogram it was trained on.
+
+    Args:
+        sample_rate: Rate of the audio in Hz.
+        channels: Mel channels.
+        hop: Samples between frames: 160 at 16 kHz is 100 frames a second, the vocoder's total stride.
+        window: Length of the analysis window (and transform) in samples.
+        f_min: Lowest frequency in Hz.
+        f_max: Highest frequency in Hz.
+        floor: Smallest mel magnitude; below it is silence.
+        low: Natural log magnitude that is mapped to -1.
+        high: Natural log magnitude that is mapped to 1.
+    """
+
+    sample_rate: int = 16_000
+    channels: int = 80
+    hop: int = 160
+    window: int = 1024
+    f_min: float = 20.0
+    f_max: float = 8000.0
+    floor: float = 1e-4
+    low: float = -9.2
+    high: float = 5.0
+
+
+@lru_cache(maxsize=8)
+def _transform(settings: MelSettings, device: torch.device) -> torchaudio.transforms.MelSpectrogram:
+    return torchaudio.transforms.MelSpectrogram(
+        sample_rate=settings.sample_rate,
+        n_fft=settings.window,
+        hop_length=settings.hop,
+        f_min=settings.f_min,
+        f_max=settings.f_max,
+        n_mels=settings.channels,
+        power=1.0,
+        norm="slaney",
+        mel_scale="slaney",
+    ).to(device)
+
+
+def log_mel(audio: Tensor, settings: MelSettings) -> Tensor:
+    """Log-mel of audio ``(b, 1, t)``, scaled so that music lies within [-1, 1].
+
+    Returns:
+        ``(b, channels, t / hop)``: frames are centred, and the last one, which would need the
+        sample after the end, is left out, so that frames times hop is exactly the length.
+    """
+    magnitude = _transform(settings, audio.device)(audio.squeeze(1).float())[..., :-1]
+    logs = magnitude.clamp(min=settings.floor).log()
+    return 2 * (logs - settings.low) / (settings.high - settings.low) - 1
+
+
+def to_magnitude(mel: Tensor, settings: MelSettings) -> Tensor:
+    """Undo the scaling: mel magnitudes of ``(b, channels, frames)``."""
+    return ((mel.float() + 1) / 2 * (settings.high - settings.low) + settings.low).exp()
+
+
+def griffin_lim(mel: Tensor, settings: MelSettings, iterations: int = 32) -> Tensor:
+    """A plain listening version of a log-mel, with phases by Griffin and Lim: ``(b, 1, frames * hop)``.
+
+    The vocoder's task is to do better; this is for listening to the generator alone, and the
+    baseline that the vocoder is measured against.
+    """
+    filters = _transform(settings, mel.device).mel_scale.fb  # (bins, channels)
+    linear = torch.clamp(torch.linalg.pinv(filters.T) @ to_magnitude(mel, settings), min=1e-8)
+    linear = torch.nn.functional.pad(linear, (0, 1), mode="replicate")
+    waves = torchaudio.functional.griffinlim(
+        linear,
+        window=torch.hann_window(settings.window, device=mel.device),
+        n_fft=settings.window,
+        hop_length=settings.hop,
+        win_length=settings.window,
+        power=1.0,
+        n_iter=iterations,
+        momentum=0.99,
+        length=mel.shape[-1] * settings.hop,
+        rand_init=False,
+    )
+    return waves[:, None]

@@ -1,0 +1,43 @@
+"""Low-rate audio as a condition: stacked with x_t on the channel axis (section 3.3.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lightning_n2m.audio.blur import blur_1d
+from lightning_n2m.audio.resample import fft_upsample, resample
+from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
+
+
+class LowResolution(Conditioner):
+    """Audio at a lower rate, brought up by zero-padding its spectrum.
+
+    Args:
+        rate: Rate of the low-fidelity audio in Hz.
+        target_rate: Rate of the stage's own audio in Hz.
+        augmentation: Damage in training.
+        scale: See `Conditioner`.
+    """
+
+    entrance = "stacked"
+
+    def __init__(self, rate: int, target_rate: int, augmentation: Augmentation, scale: float = 1.0) -> None:
+        super().__init__(augmentation, scale)
+        self.rate, self.target_rate = rate, target_rate
+
+    def degrade(self, audio: Tensor) -> Tensor:
+        """Real audio at the low rate."""
+        return resample(audio, self.target_rate, self.rate)
+
+    def fit(self, signal: Tensor, length: int) -> Tensor:
+        """Band-limited up-sampling to ``length`` samples.
+
+        A rate that does not divide (65,536 samples at 16 kHz are 13,107.2 at 3.2 kHz) leaves the low
+        signal a fraction of a sample too long: the whole grid is raised, then cut.
+        """
+        full = -(-signal.shape[-1] * self.target_rate // self.rate)
+        return fft_upsample(signal, full)[..., :length]
+
+    def blur(self, signal: Tensor, std: Tensor) -> Tensor:
+        """Kernel of size 10 (section 4.1)."""
+        return blur_1d(signal, std)

@@ -1,0 +1,231 @@
+"""The training stream: which clip comes when is a pure function of (seed, epoch, rank, worker).
+
+Every loader worker of every rank reads streams of its own, without end. A stream is known by its
+number alone; resuming computes where it stands from the shards' counts, opens the shard it stopped
+in, and goes on with the very next clip. Ranks can never get different numbers of batches, since no
+stream ever ends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import webdataset
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lightning_n2m.data.clips import ClipDecoder, RawClip
+from lightning_n2m.data.schema import Clip, Shard, read_captions, read_index
+from lightning_n2m.diffusion.random import seed_of
+from lightning_n2m.errors import InputError
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard and the folder that it lies in."""
+
+    folder: Path
+    shard: Shard
+
+    @property
+    def path(self) -> Path:
+        """The tar file."""
+        return self.folder / self.shard.name
+
+
+def find_shards(folders: Sequence[str | Path], split: str) -> list[ShardFile]:
+    """The shards of one split over several folders, in order.
+
+    Raises:
+        InputError: if a folder is no shard folder, or none of them holds this split.
+    """
+    found = [
+        ShardFile(Path(folder), shard)
+        for folder in folders
+        for shard in read_index(folder).shards
+        if shard.split == split and shard.clips
+    ]
+    if not found:
+        places = ", ".join(map(str, folders))
+        raise InputError(f"{places} holds no {split} clips; build shards from more tracks, or set the share of this split.")
+    return found
+
+
+def read_shard(file: ShardFile) -> Iterator[RawClip]:
+    """All clips of a shard, undecoded.
+
+    Raises:
+        InputError: if the tar file is missing, cut short, or lacks a member.
+    """
+    captions = read_captions(file.folder / file.shard.captions_name)
+    number = 0
+    try:
+        with file.path.open("rb") as stream:
+            members = webdataset.tariterators.tar_file_expander([{"url": str(file.path), "stream": stream}])
+            for sample in webdataset.tariterators.group_by_keys(members):
+                clip = Clip.from_json(sample["json"])
+                audio = next(sample[kind] for kind in ("flac", "ogg", "wav") if kind in sample)
+                yield RawClip(clip, audio, captions.get(clip.key), str(file.path))
+                number += 1
+    except InputError:
+        raise
+    except Exception as error:  # tar, JSON and webdataset each raise their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"Shard {file.path} is damaged after {number} clips ({reason}); build it again.") from error
+    if number != file.shard.clips:
+        raise InputError(f"Shard {file.path} holds {number} clips, but its index says {file.shard.clips}; build it again.")
+
+
+@dataclass(frozen=True)
+class StreamOrder:
+    """Order of the clips of one stream.
+
+    Args:
+        files: All shards of the split.
+        streams: Number of streams in all: over ranks and their workers.
+        stream: Number of this one.
+        seed: Seed of the order.
+        group: Shards whose clips are shuffled together; so many are in memory at a time.
+    """
+
+    files: tuple[ShardFile, ...]
+    streams: int
+    stream: int
+    seed: int
+    group: int
+
+    def groups(self, epoch: int) -> list[list[ShardFile]]:
+        """Shards of this stream in one epoch, in groups that are shuffled together."""
+        order = list(self.files)
+        random.Random(seed_of(self.seed, "shards", epoch)).shuffle(order)
+        own = order[self.stream :: self.streams]
+        return [own[i : i + self.group] for i in range(0, len(own), self.group)]
+
+    def clips(self, skip: int) -> Iterator[RawClip]:
+        """The clips of the stream without end, from the ``skip``-th on; what is skipped is not read."""
+        epoch = 0
+        while True:
+            for number, group in enumerate(self.groups(epoch)):
+                count = sum(file.shard.clips for file in group)
+                if skip >= count:
+                    skip -= count
+                    continue
+                clips = [clip for file in group for clip in read_shard(file)]
+                random.Random(seed_of(self.seed, "clips", epoch, self.stream, number)).shuffle(clips)
+                yield from clips[skip:]
+                skip = 0
+            epoch += 1
+
+
+class TrainingStream(IterableDataset):
+    """Endless examples for one rank, dealt to its loader workers.
+
+    Batches of a rank come from its workers in turn, so that batch ``j`` is the work of worker
+    ``j mod workers``; that holds for a resumed run too, which begins with the worker whose turn it is.
+
+    Args:
+        files: All shards of the training split.
+        decoder: Makes an example of a clip.
+        batch_size: Clips in a batch of this rank.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        workers: Loader workers of each rank; 0 counts as one.
+        streams: Streams for each worker over all ranks, a multiple of the world size. The order of the
+            data depends on it and not on the world size, so that a run which fixes it may go on with
+            more or fewer ranks. The world size when null.
+        seed: Seed of the order.
+        group: Shards whose clips are shuffled together.
+        start: Batches that this rank has already had.
+
+    Raises:
+        InputError: if there are fewer shards than streams, or a batch cannot be dealt evenly.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[ShardFile],
+        decoder: ClipDecoder,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        streams: int | None = None,
+        seed: int = 0,
+        group: int = 4,
+        start: int = 0,
+    ) -> None:
+        self.files, self.decoder, self.batch_size = tuple(files), decoder, batch_size
+        self.rank, self.world_size, self.workers = rank, world_size, max(1, workers)
+        self.streams = streams or world_size
+        self.seed, self.group, self.start = seed, group, start
+        needed = self.streams * self.workers
+        if self.streams % world_size:
+            raise InputError(f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple.")
+        if len(self.files) < needed:
+            raise InputError(
+                f"There are {len(self.files)} training shards, but {needed} streams read at once (data.num_workers "
+                f"x ranks); build more, smaller shards or lower data.num_workers to {len(self.files) // self.streams}."
+            )
+        if batch_size % (self.streams // world_size):
+            raise InputError(
+                f"data.batch_size {batch_size} cannot be dealt evenly from {self.streams // world_size} streams "
+                "a rank; choose a multiple."
+            )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Examples of the calling worker."""
+        info = get_worker_info()
+        worker = ((info.id if info else 0) + self.start) % self.workers
+        own = range(self.rank, self.streams, self.world_size)
+        done = (self.start + self.workers - 1 - worker) // self.workers  # batches of this worker so far
+        position = done * self.batch_size // len(own)
+        numbers = [worker * self.streams + s for s in own]
+        total = self.streams * self.workers
+        orders = [
+            StreamOrder(self.files, total, number, self.seed, self.group).clips(position) for number in numbers
+        ]
+        while True:
+            for number, clips in zip(numbers, orders, strict=True):
+                yield self.decoder(next(clips), position * total + number)
+            position += 1
+
+
+class FixedClips(IterableDataset):
+    """The same few clips every time, dealt over the ranks in equal numbers.
+
+    Args:
+        files: Shards of the split.
+        decoder: Makes an example of a clip; it should take the middle.
+        clips: How many, over all ranks; fewer if the split holds fewer.
+        rank: Rank of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self, files: Sequence[ShardFile], decoder: ClipDecoder, clips: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.files, self.decoder = tuple(files), decoder
+        self.rank, self.world_size = rank, world_size
+        available = min(clips, sum(file.shard.clips for file in files))
+        self.clips = available - available % world_size
+        if not self.clips:
+            raise InputError(f"The split holds {available} clips, fewer than the {world_size} ranks; build shards from more tracks.")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Examples of this rank."""
+        # One clip of each track in turn would need a second pass; clips of a shard are read evenly spread.
+        total = sum(file.shard.clips for file in self.files)
+        chosen = {i * total // self.clips: i for i in range(self.clips)}
+        position = 0
+        for file in self.files:
+            if not any(position <= place < position + file.shard.clips for place in chosen):
+                position += file.shard.clips
+                continue
+            for raw in read_shard(file):
+                number = chosen.get(position)
+                if number is not None and number % self.world_size == self.rank:
+                    yield self.decoder(raw, number)
+                position += 1

@@ -1,0 +1,73 @@
+"""Classifier-free guidance and dynamic clipping.
+
+The null text is one thing everywhere: the output of the cross-attention layers set to zero
+(section 3.4). The functions here see only the two estimates, so a negative prompt goes through the
+same door: it takes the place of the unconditional one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_n2m.diffusion.prediction import Denoised
+from lightning_n2m.diffusion.schedule import NoiseLevel
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Settings of guidance and clipping.
+
+    Args:
+        scale: Weight w of the conditional estimate (section 3.4); 1 is no guidance.
+        rescale: How far the guided estimate's standard deviation is drawn back to the conditional
+            one's, from 0 (the paper) to 1 (Lin et al. 2023, eq. 15 and 16).
+        interval: Times (from, to) within which guidance acts; outside, the conditional estimate
+            stands alone.
+        clip: Percentile of dynamic clipping, as a share (Imagen: 0.995); null to clip nothing.
+        limit: Magnitude that data keeps within; the percentile is not let fall below it.
+    """
+
+    scale: float = 1.0
+    rescale: float = 0.0
+    interval: tuple[float, float] = (0.0, 1.0)
+    clip: float | None = 0.995
+    limit: float = 1.0
+
+    def acts_at(self, t: float) -> bool:
+        """Whether the unconditional estimate is needed at time ``t``."""
+        return self.scale != 1.0 and self.interval[0] <= t <= self.interval[1]
+
+
+def guide(conditional: Tensor, unconditional: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
+    """``w conditional + (1 - w) unconditional`` of estimates ``(b, c, t)`` (section 3.4).
+
+    x0, epsilon and v are affine in one another with the same x_t, so guiding one guides all.
+    """
+    guided = scale * conditional + (1 - scale) * unconditional
+    if rescale:
+        spread = guided.std(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+        factor = conditional.std(dim=(1, 2), keepdim=True) / spread
+        guided = guided * (rescale * factor + (1 - rescale))
+    return guided
+
+
+def dynamic_clip(x0: Tensor, percentile: float, limit: float = 1.0) -> Tensor:
+    """Dynamic thresholding (Saharia et al. 2022, section 2.3), for ``x0`` ``(b, c, t)``.
+
+    Per sample, s is the percentile of the magnitudes but at least ``limit``; values are clipped to
+    [-s, s] and scaled back by ``limit / s``.
+    """
+    magnitudes = x0.abs().flatten(1)
+    rank = max(1, round(percentile * magnitudes.shape[1]))
+    s = magnitudes.kthvalue(rank, dim=1).values.clamp(min=limit)[:, None, None]
+    return x0.clamp(-s, s) * (limit / s)
+
+
+def finish(x0: Tensor, x_t: Tensor, level: NoiseLevel, guidance: Guidance) -> Denoised:
+    """Clip an estimate of the data as ``guidance`` says, and let the noise follow from it."""
+    if guidance.clip is not None:
+        x0 = dynamic_clip(x0, guidance.clip, guidance.limit)
+    return Denoised.from_x0(x0, x_t, level)

@@ -1,0 +1,67 @@
+"""What the network predicts, and how the three choices relate.
+
+All of them are affine in one another given x_t:
+``epsilon``, ``x0``, and ``v = alpha epsilon - sigma x_0`` (Salimans & Ho 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_n2m.diffusion.schedule import NoiseLevel
+
+Prediction = Literal["v", "epsilon", "x0"]
+Weight = Literal["simplified", "sigma", "velocity"]
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Estimates of the clean data and of the noise in x_t, both ``(b, c, t)``; each follows from the other."""
+
+    x0: Tensor
+    epsilon: Tensor
+
+    @staticmethod
+    def from_x0(x0: Tensor, x_t: Tensor, level: NoiseLevel) -> Denoised:
+        """The pair that has this ``x0``, for example after it was clipped."""
+        return Denoised(x0, (x_t - level.alpha * x0) / level.sigma)
+
+
+def prediction_target(kind: Prediction, x0: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
+    """What a network of this kind should return for ``x_t = alpha x_0 + sigma noise``."""
+    if kind == "epsilon":
+        return noise
+    if kind == "x0":
+        return x0
+    return level.alpha * noise - level.sigma * x0
+
+
+def to_denoised(kind: Prediction, output: Tensor, x_t: Tensor, level: NoiseLevel) -> Denoised:
+    """Read a network's output as estimates of the data and of the noise."""
+    if kind == "epsilon":
+        return Denoised((x_t - level.sigma * output) / level.alpha, output)
+    if kind == "x0":
+        return Denoised.from_x0(output, x_t, level)
+    return Denoised(level.alpha * x_t - level.sigma * output, level.sigma * x_t + level.alpha * output)
+
+
+def loss_weight(weight: Weight, kind: Prediction, level: NoiseLevel) -> Tensor:
+    """Factor of the squared error of the network's own output, ``(b, 1, 1)``.
+
+    The weights are defined on the error of epsilon (section 3.1 of the paper): ``simplified`` 1,
+    ``sigma`` sigma_t^2. From ``eps^ - eps = alpha (v^ - v) = -(alpha / sigma) (x0^ - x0)`` follows
+    the exact factor for the other predictions. ``velocity`` is not in the paper: 1 / alpha_t^2, which is
+    the plain squared error of v and keeps the noisiest times in training when v is predicted.
+    """
+    alpha2, sigma2 = torch.sigmoid(level.log_snr), torch.sigmoid(-level.log_snr)
+    # Multiplied out by hand: alpha^2 / alpha^2 would be 0 / 0 where float32 runs out.
+    factor = {
+        "epsilon": {"simplified": 1 + 0 * alpha2, "sigma": sigma2, "velocity": 1 / alpha2},
+        "v": {"simplified": alpha2, "sigma": sigma2 * alpha2, "velocity": 1 + 0 * alpha2},
+        "x0": {"simplified": torch.exp(level.log_snr), "sigma": alpha2, "velocity": 1 / sigma2},
+    }
+    return factor[kind][weight]

@@ -1,0 +1,83 @@
+"""Step lists: at which times the sampler stops on its way from noise to data (table 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_n2m.errors import InputError
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``steps`` equal steps over ``span`` of the time axis."""
+
+    span: float
+    steps: int
+
+
+def _segments(*pairs: tuple[float, int]) -> tuple[Segment, ...]:
+    return tuple(Segment(span, steps) for span, steps in pairs)
+
+
+_FRONT_HEAVY = _segments((0.05, 400), (0.15, 200), (0.30, 150), (0.50, 50))
+_SPECTROGRAM_FRONT = _segments((0.01, 400), (0.04, 800), (0.15, 400), (0.30, 300), (0.50, 100))
+
+# Counted from t = 0, as the paper prints them. Front-heavy: many small steps near the data.
+STEP_LISTS: dict[str, tuple[Segment, ...]] = {
+    "uniform": _segments((1.0, 1000)),
+    "waveform_generator": _segments((0.01, 200), (0.04, 400), (0.15, 200), (0.30, 150), (0.50, 50)),
+    "waveform_cascader": _FRONT_HEAVY,
+    "spectrogram_generator": _segments((0.30, 50), (0.30, 150), (0.20, 300), (0.20, 500)),
+    "spectrogram_generator_front_heavy": _SPECTROGRAM_FRONT,
+    "spectrogram_generator_back_heavy": _SPECTROGRAM_FRONT[::-1],
+    "spectrogram_vocoder": _segments((0.05, 50), (0.15, 30), (0.30, 15), (0.50, 5)),
+    "super_resolution": _FRONT_HEAVY,
+}
+
+
+def step_times(name: str, total: int | None = None, reverse: bool = False) -> Tensor:
+    """Times at which the sampler stops, from 1 down to 0.
+
+    Args:
+        name: A row of table 7, named for the stage that it serves, or ``uniform``.
+        total: Number of steps; each segment keeps its share (largest remainders get the rest, none
+            gets less than one). The paper's own number when none is given.
+        reverse: Count the segments from t = 1, which turns front-heavy into back-heavy.
+
+    Returns:
+        ``(total + 1,)`` in float64, strictly falling, first 1 and last 0.
+
+    Raises:
+        InputError: if there is no such list, or ``total`` is less than its number of segments.
+    """
+    if name not in STEP_LISTS:
+        raise InputError(f"There is no step list '{name}'; choose one of {', '.join(STEP_LISTS)}.")
+    segments = STEP_LISTS[name][::-1] if reverse else STEP_LISTS[name]
+    counts = _share(segments, total)
+    times = [torch.zeros(1, dtype=torch.float64)]
+    start = 0.0
+    for segment, steps in zip(segments, counts, strict=True):
+        offsets = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+        times.append(start + segment.span * offsets)
+        start += segment.span
+    rising = torch.cat(times)
+    rising[-1] = 1.0  # The printed spans add up to 1 only within rounding.
+    return rising.flip(0)
+
+
+def _share(segments: tuple[Segment, ...], total: int | None) -> list[int]:
+    """Number of steps of each segment, in proportion to the paper's."""
+    printed = [segment.steps for segment in segments]
+    if total is None:
+        return printed
+    if total < len(segments):
+        raise InputError(f"This step list needs at least {len(segments)} steps, but {total} were asked for.")
+    exact = [1 + (total - len(printed)) * (steps - 1) / max(1, sum(printed) - len(printed)) for steps in printed]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts

@@ -1,0 +1,11 @@
+"""The one error that is the user's to mend."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Wrong input: the message is one sentence that names the file or key and the remedy.
+
+    Command lines print the message alone on standard error and exit with code 2; a library user
+    catches it as the ``ValueError`` that it is.
+    """

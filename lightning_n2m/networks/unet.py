@@ -1,0 +1,155 @@
+"""The 1D Efficient U-Net of Noise2Music (appendix B, figures 1 and 5, table 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lightning_n2m.errors import InputError
+from lightning_n2m.networks.blocks import Block, CombineEmbedding, Down, Up
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.embedding import TimeEmbedding
+
+
+class UNet1d(nn.Module):
+    """A mirror-symmetric U with added (not concatenated) skips and four entrances.
+
+    The entrances are x_t with whatever is stacked onto it, the time, a text for cross-attention,
+    and a signal aligned with the bottom of the U. The deepest level has one set of blocks: only so
+    do the parameters come out as in table 2. Lengths that the total stride does not divide are
+    padded on the way in and cropped on the way out (30 s at 3.2 kHz is 23.4 times 4096).
+
+    The output of the entry convolution joins the last up-sampling output, a full-resolution path
+    for the noise, which a first level that packs ``stride * channels`` numbers into its width
+    could not pass on. Deviation: that path is scaled by the time embedding like every block.
+
+    Args:
+        channels: Channels of x_t and of the output: 1 for audio, 80 for a log-mel.
+        base_channels: Base dimension: width of the entry convolution and of the time embedding.
+        multipliers: Width of each level, in base dimensions.
+        strides: Stride into each level.
+        blocks: Blocks of each level, on either side of the U.
+        self_attention: For each level, whether its blocks attend to themselves.
+        cross_attention: For each level, whether its blocks attend to the text.
+        kernel_size: Kernel of the blocks and of the strided layers.
+        heads: Attention heads.
+        text_channels: Width of the text vectors; null for a stage without text.
+        stacked_channels: Channels stacked onto x_t.
+        aligned_channels: Channels of the aligned input.
+        augmentation_level: Whether the noise level of the stacked or aligned signal is told.
+        checkpointing: Recompute the blocks in the backward pass to save memory.
+
+    Raises:
+        InputError: if the lists differ in length, or a level attends to text that has no width.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        base_channels: int,
+        multipliers: Sequence[int],
+        strides: Sequence[int],
+        blocks: Sequence[int],
+        self_attention: Sequence[bool],
+        cross_attention: Sequence[bool],
+        kernel_size: int = 7,
+        heads: int = 8,
+        text_channels: int | None = None,
+        stacked_channels: int = 0,
+        aligned_channels: int = 0,
+        augmentation_level: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        lists = {
+            "multipliers": multipliers,
+            "strides": strides,
+            "blocks": blocks,
+            "self_attention": self_attention,
+            "cross_attention": cross_attention,
+        }
+        for name, values in lists.items():
+            if len(values) != len(strides):
+                raise InputError(f"The network has {len(strides)} strides but {len(values)} {name}; give one a level.")
+        if any(cross_attention) and text_channels is None:
+            raise InputError("The network attends to text, but its text_channels are null; give the encoder's width.")
+        self.channels, self.text_channels = channels, text_channels
+        self.total_stride = math.prod(strides)
+        self.checkpointing = checkpointing
+        widths = [base_channels, *(base_channels * m for m in multipliers)]
+
+        self.time = TimeEmbedding(base_channels)
+        self.level = TimeEmbedding(base_channels) if augmentation_level else None
+        self.entry = nn.Conv1d(channels + stacked_channels, base_channels, 3, padding=1)
+        self.combine_entry = CombineEmbedding(base_channels, base_channels)
+        self.exit = nn.Conv1d(base_channels, channels, 3, padding=1)
+        nn.init.zeros_(self.exit.weight)
+        self.aligned = nn.Conv1d(aligned_channels, widths[-1], 1) if aligned_channels else None
+
+        def level_blocks(i: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                Block(
+                    widths[i + 1],
+                    kernel_size,
+                    base_channels,
+                    self_attention[i],
+                    text_channels if cross_attention[i] else None,
+                    heads,
+                )
+                for _ in range(blocks[i])
+            )
+
+        depth = range(len(strides))
+        self.downs = nn.ModuleList(Down(widths[i], widths[i + 1], kernel_size, strides[i]) for i in depth)
+        self.ups = nn.ModuleList(Up(widths[i + 1], widths[i], kernel_size, strides[i]) for i in depth)
+        self.blocks_down = nn.ModuleList(level_blocks(i) for i in depth)
+        self.blocks_up = nn.ModuleList(level_blocks(i) for i in depth[:-1])
+
+    def forward(self, x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        """One evaluation.
+
+        Args:
+            x: x_t, ``(b, channels, t)``.
+            t: Diffusion times in [0, 1], ``(b,)``.
+            conditions: What else the network is told.
+
+        Returns:
+            ``(b, channels, t)``, in the sense that the objective gives it (v, epsilon or x0).
+        """
+        told = conditions or Conditions()
+        length = x.shape[-1]
+        if told.stacked is not None:
+            x = torch.cat([x, told.stacked], dim=1)
+        x = F.pad(x, (0, -length % self.total_stride))
+        embedding = self.time(t)
+        if self.level is not None:
+            embedding = embedding + self.level(torch.zeros_like(t) if told.level is None else told.level)
+        embedding = F.silu(embedding)
+
+        x = self.entry(x)
+        skips = [self.combine_entry(x, embedding)]
+        for down, blocks in zip(self.downs, self.blocks_down, strict=True):
+            x = self._run(blocks, down(x), embedding, told)
+            skips.append(x)
+        skips.pop()
+        if self.aligned is not None and told.aligned is not None:
+            bottom = self.aligned(told.aligned)
+            x = x + F.pad(bottom, (0, x.shape[-1] - bottom.shape[-1]))
+        for i in reversed(range(len(self.ups))):
+            if i < len(self.blocks_up):
+                x = self._run(self.blocks_up[i], x, embedding, told)
+            x = self.ups[i](x) + skips[i]
+        return self.exit(x)[..., :length]
+
+    def _run(self, blocks: nn.ModuleList, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
+        for block in blocks:
+            if self.checkpointing and x.requires_grad:
+                x = checkpoint(block, x, embedding, told.text, told.text_mask, use_reentrant=False)
+            else:
+                x = block(x, embedding, told.text, told.text_mask)
+        return x

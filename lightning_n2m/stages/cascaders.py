@@ -1,0 +1,125 @@
+"""The stages that refine what another one made: cascader, vocoder, super-resolution (section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.conditioning.conditioner import Augmentation
+from lightning_n2m.conditioning.lowres import LowResolution
+from lightning_n2m.conditioning.spectrogram import Spectrogram
+from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.errors import InputError
+from lightning_n2m.stages.base import Stage
+
+
+class _Refiner(Stage):
+    """A stage whose output is audio and whose input is a signal; trained on crops (section 4.1)."""
+
+    @property
+    def output_rate(self) -> float:
+        """The sampling rate."""
+        return self.sample_rate
+
+    def target(self, audio: Tensor) -> Tensor:
+        """The audio itself."""
+        return audio
+
+    def to_audio(self, output: Tensor) -> Tensor:
+        """The output itself."""
+        return output
+
+
+class WaveformCascader(_Refiner):
+    """Text and 3.2 kHz audio to 16 kHz audio (section 3.3.1).
+
+    Args:
+        text: Frozen encoder of the prompt.
+        low_rate: Rate of the audio it refines, in Hz.
+        sample_rate: Rate of the audio it makes, in Hz.
+        seconds: Length of a training crop; the paper says 3 to 4 s, and 4.096 s is 64 times the
+            total stride at 16 kHz.
+        augmentation: Damage of the low-fidelity audio in training.
+        scale: Factor of the target and of the low-fidelity audio alike.
+        kwargs: See `Stage`.
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        low_rate: int = 3200,
+        sample_rate: int = 16_000,
+        seconds: float = 4.096,
+        augmentation: Augmentation = Augmentation(t_max=0.5, blur_std=(0.1, 5.0)),
+        scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale)
+        super().__init__(
+            text=text,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            conditioner=conditioner,
+            scale=scale,
+            **kwargs,
+        )
+
+
+class SpectrogramVocoder(_Refiner):
+    """Log-mel to 16 kHz audio, without text (section 3.3.2).
+
+    Args:
+        mel: Analysis and scaling of the log-mel, the generator's to the letter.
+        seconds: Length of a training crop.
+        augmentation: Damage of the spectrogram in training.
+        kwargs: See `Stage`.
+
+    Raises:
+        InputError: if the network's total stride is not the spectrogram's hop, at which its bottom
+            has one step a frame.
+    """
+
+    def __init__(
+        self,
+        mel: MelSettings = MelSettings(),
+        seconds: float = 4.0,
+        augmentation: Augmentation = Augmentation(t_max=1.0, blur_std=(0.2, 1.0)),
+        **kwargs: Any,
+    ) -> None:
+        conditioner = Spectrogram(mel, augmentation)
+        super().__init__(sample_rate=mel.sample_rate, seconds=seconds, conditioner=conditioner, **kwargs)
+        self.mel = mel
+        if self.network.total_stride != mel.hop:
+            raise InputError(
+                f"The vocoder's strides multiply to {self.network.total_stride}, but a frame of the spectrogram "
+                f"is {mel.hop} samples; choose strides whose product is the hop."
+            )
+
+
+class SuperResolution(_Refiner):
+    """16 kHz audio to 24 kHz audio, without text (section 3.3.3).
+
+    Args:
+        low_rate: Rate of the audio it refines, in Hz.
+        sample_rate: Rate of the audio it makes, in Hz.
+        seconds: Length of a training crop.
+        augmentation: Damage of the 16 kHz audio in training; the paper names no blur for this stage.
+        scale: Factor of the target and of the low-fidelity audio alike.
+        kwargs: See `Stage`.
+    """
+
+    def __init__(
+        self,
+        low_rate: int = 16_000,
+        sample_rate: int = 24_000,
+        seconds: float = 4.096,
+        augmentation: Augmentation = Augmentation(t_max=1.0),
+        scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale)
+        super().__init__(
+            sample_rate=sample_rate, seconds=seconds, conditioner=conditioner, scale=scale, **kwargs
+        )

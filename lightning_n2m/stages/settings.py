@@ -1,0 +1,67 @@
+"""Settings that the stages share: optimisation and sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_n2m.diffusion.guidance import Guidance
+from lightning_n2m.diffusion.sampler import Method
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Adam with warm-up and cosine decay (section 4.1), counted in optimiser steps.
+
+    Args:
+        learning_rate: Peak rate.
+        betas: Adam's decay rates.
+        warmup_steps: Steps of linear rise.
+        total_steps: Where the cosine ends at zero. It is given, not read off the trainer: the paper
+            aims at 2.5M steps and stops long before.
+    """
+
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = 10_000
+    total_steps: int = 2_500_000
+
+    def factor(self, step: int) -> float:
+        """Share of the peak rate at an optimiser step."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+
+    def build(self, network: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimiser and its schedule, to be stepped after every optimiser step."""
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, betas=self.betas)
+        return optimizer, LambdaLR(optimizer, self.factor)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a trained stage is run (tables 3 and 7).
+
+    Args:
+        steps: Step list: a row of table 7 by the name of its stage, or ``uniform``.
+        total: Number of steps; the paper's own when null.
+        reverse: Turn the step list round: front-heavy into back-heavy.
+        method: Sampler.
+        gamma: Stochasticity of the ancestral sampler.
+        guidance: Guidance and clipping.
+        level: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
+        overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
+            trained on crops runs on something longer.
+    """
+
+    steps: str = "uniform"
+    total: int | None = None
+    reverse: bool = False
+    method: Method = "ancestral"
+    gamma: float = 0.0
+    guidance: Guidance = field(default_factory=Guidance)
+    level: float = 0.0
+    overlap: float = 0.125
