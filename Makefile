@@ -85,7 +85,7 @@ $(STAMP): pyproject.toml constraints.txt $(NO_DEPS)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
-	@echo 'Setting up $(VENV), once: PyTorch is a download of about 3 GB, several minutes without a word ...'
+	@echo 'Setting up $(VENV), once: PyTorch takes several minutes without a word, and 6 GB on disk ...'
 	@$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@$(PIP) --no-deps --requirement $(NO_DEPS)
 	@touch $@
