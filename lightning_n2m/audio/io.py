@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,11 +32,15 @@ class Audio:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: rate in Hz, length in frames, number of channels."""
+    """What a file's header says: rate in Hz, length in frames, number of channels, and its tags.
+
+    Tags go by lower-case names such as ``title``, ``artist``, ``album``, ``date`` and ``genre``.
+    """
 
     sample_rate: int
     frames: int
     channels: int
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def duration(self) -> float:
@@ -59,7 +63,7 @@ def probe(source: Source) -> AudioInfo:
         InputError: if the source is not audio that libsndfile knows.
     """
     with _open(source) as file:
-        return AudioInfo(file.samplerate, file.frames, file.channels)
+        return AudioInfo(file.samplerate, file.frames, file.channels, file.copy_metadata())
 
 
 def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:

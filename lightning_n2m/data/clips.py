@@ -10,7 +10,7 @@ import torch
 
 from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.data.prompts import TextBatch
+from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.schema import Captions, Clip
 from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.errors import InputError

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.prompts import TextBatch
+from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.shards import FixedClips, TrainingStream, find_shards
 
 

@@ -1,58 +1,63 @@
-"""The text batch of a clip, of which one element is drawn at each step (section 4.1)."""
+"""Prompts for prediction: from an argument, a file or standard input."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+import sys
+from pathlib import Path
+from typing import Any
 
-from lightning_n2m.data.schema import Captions, Clip
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
 
-
-def short_texts(clip: Clip, captions: Captions | None) -> list[str]:
-    """Title, entity tags and short pseudo-labels of a clip, without repetitions."""
-    texts = [clip.title, clip.artist, *clip.genres, *clip.tags, *(captions.short if captions else ())]
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+from lightning_n2m.errors import InputError
 
 
-def long_texts(clip: Clip, captions: Captions | None) -> list[str]:
-    """Sentences about a clip: its own descriptions and long pseudo-labels."""
-    texts = [*clip.descriptions, *(captions.long if captions else ())]
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
-
-
-def pack(texts: Sequence[str], budget: int, count_tokens: Callable[[str], int]) -> list[str]:
-    """Join short texts by commas into pieces of at most ``budget`` tokens.
-
-    Pieces are cut between texts. A single text above the budget stands alone; the encoder cuts it.
-    """
-    pieces: list[str] = []
-    for text in texts:
-        joined = f"{pieces[-1]}, {text}" if pieces else text
-        if pieces and count_tokens(joined) <= budget:
-            pieces[-1] = joined
-        else:
-            pieces.append(text)
-    return pieces
-
-
-class TextBatch:
-    """Draws the caption of a clip: each long text is one element, packed short ones one more each.
+class Prompts(LightningDataModule):
+    """What to make: each prompt as often as variations are wanted.
 
     Args:
-        budget: Token length of a piece (table 2), without special tokens.
-        count_tokens: Length of a text in the encoder's tokens.
+        prompt: One prompt.
+        file: Text file with a prompt a line, or ``-`` for standard input; empty lines are passed over.
+        variations: Clips of each prompt, of different noise.
+        batch_size: Clips made at once.
     """
 
-    def __init__(self, budget: int, count_tokens: Callable[[str], int]) -> None:
-        self.budget, self.count_tokens = budget, count_tokens
+    def __init__(
+        self, prompt: str = "", file: str | None = None, variations: int = 1, batch_size: int = 1
+    ) -> None:
+        super().__init__()
+        self.prompt, self.file = prompt, file
+        self.variations, self.batch_size = variations, batch_size
 
-    def elements(self, clip: Clip, captions: Captions | None, draw: random.Random) -> list[str]:
-        """All elements of a clip; the order of the short texts is drawn anew each time."""
-        short = short_texts(clip, captions)
-        draw.shuffle(short)
-        return long_texts(clip, captions) + pack(short, self.budget, self.count_tokens)
+    def prompts(self) -> list[str]:
+        """All prompts, in order.
 
-    def draw(self, clip: Clip, captions: Captions | None, draw: random.Random) -> str:
-        """One element; the empty string, which is the null text, where nothing is known."""
-        elements = self.elements(clip, captions, draw)
-        return draw.choice(elements) if elements else ""
+        Raises:
+            InputError: if there is none, or the file cannot be read.
+        """
+        found = [self.prompt]
+        if self.file is not None:
+            try:
+                text = sys.stdin.read() if self.file == "-" else Path(self.file).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"The prompt file {self.file} cannot be read ({error}); give a UTF-8 text file.") from error
+            found += text.splitlines()
+        found = [prompt.strip() for prompt in found if prompt.strip()]
+        if not found:
+            raise InputError("The prompt is empty; give one with --data.prompt, or a file of them with --data.file.")
+        if self.variations < 1 or self.batch_size < 1:
+            raise InputError("data.variations and data.batch_size must be at least 1.")
+        return found
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches of ``{"prompt": ..., "variation": ...}``, kept as lists."""
+        items = [
+            {"prompt": prompt, "variation": variation}
+            for prompt in self.prompts()
+            for variation in range(self.variations)
+        ]
+        return DataLoader(items, batch_size=self.batch_size, collate_fn=_as_list)  # type: ignore[arg-type]
+
+
+def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
+from lightning_n2m.stages.generated import Generated
 from lightning_n2m.stages.settings import Optimisation, Sampling
 
 TIME_BUCKETS = 4
@@ -137,6 +139,7 @@ class Stage(LightningModule):
         loss = self.objective.loss(network, x0, t, random.normal(*x0.shape[1:]))
         value = loss.weighted.mean()
         self.log("train/loss", value, prog_bar=True, batch_size=len(x0))
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         self._log_by_time(loss.plain.detach(), t)
         return value
 
@@ -173,12 +176,17 @@ class Stage(LightningModule):
             losses.append(loss)
         self.log("val/loss", torch.stack(losses).mean(), batch_size=len(x0), sync_dist=True, prog_bar=True)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """This stage alone, on real low-fidelity input: audio ``(b, 1, t)`` at ``sample_rate``."""
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[Generated]:
+        """This stage alone, on real low-fidelity input."""
         signal = None if self.conditioner is None else self.conditioner.degrade(batch["audio"])
         random = SampleRandom(f"{self.seed} predict", batch["number"].tolist(), self.device)
         seconds = batch["audio"].shape[-1] / self.sample_rate
-        return self.to_audio(self.generate(batch["caption"], seconds, random, signal))
+        audio = self.to_audio(self.generate(batch["caption"], seconds, random, signal))
+        record = {"stage": type(self).__name__, "seed": self.seed, "sampling": dataclasses.asdict(self.sampling)}
+        return [
+            Generated(row, self.sample_rate, key, {"key": key, "prompt": caption, **record})
+            for row, key, caption in zip(audio, batch["key"], batch["caption"], strict=True)
+        ]
 
     @torch.no_grad()
     def generate(

@@ -1,0 +1,1 @@
+"""Floor 3: what watches a training and keeps its results."""

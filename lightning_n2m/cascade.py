@@ -1,0 +1,157 @@
+"""The cascade: text to 24 kHz music, through three stages that know nothing of one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from rich.progress import Progress, TimeRemainingColumn
+from torch import Tensor, nn
+
+from lightning_n2m.conditioning.lowres import LowResolution
+from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.diffusion.sampler import Method
+from lightning_n2m.errors import InputError
+from lightning_n2m.stages.base import Stage
+from lightning_n2m.stages.bundle import load_stage
+from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution, WaveformCascader
+from lightning_n2m.stages.generated import Generated
+from lightning_n2m.stages.generators import SpectrogramGenerator, WaveformGenerator
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Which stage to run, and how where that differs from the stage's own config.
+
+    Args:
+        folder: Folder of the trained stage.
+        total: Number of steps.
+        guidance: Guidance scale.
+        steps: Step list, by name.
+        method: Sampler.
+        gamma: Stochasticity of the ancestral sampler.
+        level: Diffusion time to which the signal of the stage before is noised.
+    """
+
+    folder: str
+    total: int | None = None
+    guidance: float | None = None
+    steps: str | None = None
+    method: Method | None = None
+    gamma: float | None = None
+    level: float | None = None
+
+    def load(self) -> Stage:
+        """The stage with its sampling settings overruled."""
+        stage = load_stage(self.folder)
+        chosen = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None and name not in ("folder", "guidance")
+        }
+        if self.guidance is not None:
+            chosen["guidance"] = dataclasses.replace(stage.sampling.guidance, scale=self.guidance)
+        stage.sampling = dataclasses.replace(stage.sampling, **chosen)
+        return stage
+
+
+class Cascade(LightningModule):
+    """Generator, refiner and super-resolution in a row (section 3.3).
+
+    The waveform route refines by a cascader, the spectrogram route by a vocoder.
+
+    Args:
+        generator: Text to 3.2 kHz audio, or to a log-mel.
+        refiner: Either of them to 16 kHz audio.
+        super_resolution: 16 kHz audio to 24 kHz audio; null to stop at 16 kHz, as the paper's evaluation does.
+        seconds: Length of the music.
+        seed: Seed of all noise.
+        negative: Prompt to lead away from.
+        progress: Show a bar for each stage.
+
+    Raises:
+        InputError: if a folder holds another kind of stage, or two stages do not fit together.
+    """
+
+    def __init__(
+        self,
+        generator: StageRun,
+        refiner: StageRun,
+        super_resolution: StageRun | None = None,
+        seconds: float = 30.0,
+        seed: int = 0,
+        negative: str = "",
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        if seconds <= 0:
+            raise InputError(f"model.seconds is {seconds:g}; give a length above 0.")
+        runs = [generator, refiner] + ([super_resolution] if super_resolution else [])
+        self.stages = nn.ModuleList(run.load() for run in runs)
+        self.seconds, self.seed, self.negative, self.progress = seconds, seed, negative, progress
+        self._check([run.folder for run in runs])
+
+    def _check(self, folders: list[str]) -> None:
+        """Refuse stages in the wrong place and neighbours that speak of different signals."""
+        first, second, *rest = self.stages
+        if not isinstance(first, WaveformGenerator | SpectrogramGenerator):
+            raise InputError(f"{folders[0]} holds a {type(first).__name__}; model.generator needs a generator.")
+        needed = WaveformCascader if isinstance(first, WaveformGenerator) else SpectrogramVocoder
+        if not isinstance(second, needed):
+            raise InputError(f"{folders[1]} holds a {type(second).__name__}; after this generator comes a {needed.__name__}.")
+        if isinstance(second, SpectrogramVocoder) and second.mel != first.mel:
+            raise InputError(f"{folders[0]} and {folders[1]} were trained on different log-mels; retrain one of them.")
+        if rest and not isinstance(rest[0], SuperResolution):
+            raise InputError(f"{folders[2]} holds a {type(rest[0]).__name__}; model.super_resolution needs a SuperResolution.")
+        for before, after, folder in zip(self.stages, self.stages[1:], folders[1:], strict=False):
+            low = after.conditioner.rate if isinstance(after.conditioner, LowResolution) else before.sample_rate
+            if low != before.sample_rate:
+                raise InputError(f"{folder} refines {low} Hz audio, but the stage before makes {before.sample_rate} Hz.")
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the music in Hz."""
+        return self.stages[-1].sample_rate
+
+    def generate(self, prompts: list[str], numbers: list[int]) -> Tensor:
+        """Music for prompts, ``(b, 1, seconds * sample_rate)``.
+
+        Args:
+            prompts: One prompt a clip.
+            numbers: Number of each clip's noise: the same seed and number give the same noise,
+                whatever else is in the batch.
+        """
+        signal: Tensor | None = None
+        bars = Progress(*Progress.get_default_columns(), TimeRemainingColumn(), disable=not self.progress)
+        with bars:
+            for stage in self.stages:
+                name = type(stage).__name__
+                task = bars.add_task(name, total=None)
+                random = SampleRandom(f"{self.seed} {name}", numbers, self.device)
+                signal = stage.generate(
+                    prompts,
+                    self.seconds,
+                    random,
+                    signal,
+                    self.negative,
+                    lambda done, total, task=task: bars.update(task, completed=done, total=total),
+                )
+        assert signal is not None
+        return signal
+
+    def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[Generated]:
+        """Music for a batch of `lightning_n2m.data.prompts.Prompts`."""
+        audio = self.generate([item["prompt"] for item in batch], [item["variation"] for item in batch])
+        stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self.stages]
+        shared = {"seed": self.seed, "seconds": self.seconds, "negative": self.negative, "stages": stages}
+        return [
+            Generated(row, self.sample_rate, self._name(item), {**item, **shared})
+            for row, item in zip(audio, batch, strict=True)
+        ]
+
+    def _name(self, item: dict[str, Any]) -> str:
+        words = re.sub(r"\W+", "-", item["prompt"].lower()).strip("-")[:60] or "prompt"
+        return f"{words}-seed{self.seed}" + (f"-{item['variation']}" if item["variation"] else "")

@@ -1,0 +1,130 @@
+"""The command line: LightningCLI for what trains and predicts, and a few commands beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_n2m.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+
+HELP = """usage: python -m lightning_n2m COMMAND [OPTIONS]
+
+Train and run the stages of Noise2Music.
+
+commands:
+  fit        train a stage:      fit -c configs/starter/waveform_generator.yaml
+  validate   measure its loss:   validate -c RUN_FOLDER/config.yaml --ckpt_path RUN_FOLDER/checkpoints/last.ckpt
+  test       the same on the test split
+  predict    make music:         predict -c configs/cascade/spectrogram.yaml --data.prompt "a slow waltz"
+  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER
+
+'python -m lightning_n2m COMMAND --help' lists the options of a command,
+'... COMMAND -c CONFIG --print_config' what they come to.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command; wrong input ends with one sentence on standard error and exit code 2."""
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        if not given or given[0] in ("-h", "--help"):
+            print(HELP, end="")
+        elif given[0] == "export":
+            _export(given[1:])
+        else:
+            _run(None if args is None else given)
+    except InputError as error:
+        sys.exit(_refuse(error))
+
+
+def _refuse(error: InputError) -> int:
+    # An error from a loader worker arrives with the worker's traceback; its last line is the sentence.
+    sentence = str(error).strip().splitlines()[-1].removeprefix("lightning_n2m.errors.InputError: ")
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _export(args: list[str]) -> None:
+    if len(args) != 2 or args[0].startswith("-"):
+        raise InputError("export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER'.")
+    from lightning_n2m.stages.bundle import save_stage
+
+    print(f"{save_stage(*args)} holds the averaged weights and the config of {args[0]}.")
+
+
+def _run(args: list[str] | None) -> LightningCLI:
+    """Hand over to the LightningCLI of this project; imported only when a command needs it."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from lightning_n2m.callbacks.ema import Ema
+    from lightning_n2m.callbacks.listen import Listen
+    from lightning_n2m.callbacks.writer import Output
+    from lightning_n2m.stages.bundle import LAST
+
+    class Parser(LightningArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> Any:
+            """A wrong key or value: one sentence instead of the usage of the whole program."""
+            raise InputError(_one_sentence(message)) from ex
+
+    class StageCli(LightningCLI):
+        """Any stage or cascade as ``model``, any loader as ``data``; callbacks under names of their own."""
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_lightning_class_args(Ema, "ema")
+            parser.add_lightning_class_args(Listen, "listen")
+            parser.add_lightning_class_args(Output, "output")
+            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+            # The last state only: what is best is judged by ear and by evaluation, not by the loss.
+            parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
+
+        def before_instantiate_classes(self) -> None:
+            chosen = self.config[self.subcommand]
+            chosen.weights_only = True  # A checkpoint holds tensors; one that carries code is refused.
+            if self.subcommand == "predict":
+                chosen.return_predictions = False  # `Output` has written them; keeping all would fill the memory.
+
+        def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+            root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
+            if self.subcommand in ("fit", "validate", "test"):
+                kwargs.setdefault("logger", TensorBoardLogger(root, name="", version=""))
+            else:
+                kwargs.setdefault("logger", False)
+            return super().instantiate_trainer(**kwargs)
+
+        def before_fit(self) -> None:
+            """Refuse to train over a finished or interrupted run."""
+            last = Path(self.trainer.default_root_dir) / LAST
+            if last.is_file() and self.config_init.fit.ckpt_path is None:
+                raise InputError(
+                    f"{last} exists: go on with '--ckpt_path last', or train elsewhere with --trainer.default_root_dir."
+                )
+
+    return StageCli(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        parser_class=Parser,
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        seed_everything_default=0,
+        trainer_defaults={"use_distributed_sampler": False},
+        args=args,
+    )
+
+
+def _one_sentence(message: str) -> str:
+    return " ".join(message.split())

@@ -1,0 +1,58 @@
+"""The text batch of a clip, of which one element is drawn at each step (section 4.1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from lightning_n2m.data.schema import Captions, Clip
+
+
+def short_texts(clip: Clip, captions: Captions | None) -> list[str]:
+    """Title, entity tags and short pseudo-labels of a clip, without repetitions."""
+    texts = [clip.title, clip.artist, *clip.genres, *clip.tags, *(captions.short if captions else ())]
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def long_texts(clip: Clip, captions: Captions | None) -> list[str]:
+    """Sentences about a clip: its own descriptions and long pseudo-labels."""
+    texts = [*clip.descriptions, *(captions.long if captions else ())]
+    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def pack(texts: Sequence[str], budget: int, count_tokens: Callable[[str], int]) -> list[str]:
+    """Join short texts by commas into pieces of at most ``budget`` tokens.
+
+    Pieces are cut between texts. A single text above the budget stands alone; the encoder cuts it.
+    """
+    pieces: list[str] = []
+    for text in texts:
+        joined = f"{pieces[-1]}, {text}" if pieces else text
+        if pieces and count_tokens(joined) <= budget:
+            pieces[-1] = joined
+        else:
+            pieces.append(text)
+    return pieces
+
+
+class TextBatch:
+    """Draws the caption of a clip: each long text is one element, packed short ones one more each.
+
+    Args:
+        budget: Token length of a piece (table 2), without special tokens.
+        count_tokens: Length of a text in the encoder's tokens.
+    """
+
+    def __init__(self, budget: int, count_tokens: Callable[[str], int]) -> None:
+        self.budget, self.count_tokens = budget, count_tokens
+
+    def elements(self, clip: Clip, captions: Captions | None, draw: random.Random) -> list[str]:
+        """All elements of a clip; the order of the short texts is drawn anew each time."""
+        short = short_texts(clip, captions)
+        draw.shuffle(short)
+        return long_texts(clip, captions) + pack(short, self.budget, self.count_tokens)
+
+    def draw(self, clip: Clip, captions: Captions | None, draw: random.Random) -> str:
+        """One element; the empty string, which is the null text, where nothing is known."""
+        elements = self.elements(clip, captions, draw)
+        return draw.choice(elements) if elements else ""

@@ -1,0 +1,122 @@
+"""A trained stage on disk: weights and the config that builds it, in one folder."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lightning_n2m.errors import InputError
+from lightning_n2m.stages.base import Stage
+
+WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"
+LAST = Path("checkpoints") / "last.ckpt"
+
+
+def load_stage(folder: str | Path) -> Stage:
+    """Build a stage from its config and load its (averaged) weights, ready to generate.
+
+    Args:
+        folder: What ``export`` wrote, or the folder of a run.
+
+    Raises:
+        InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
+    """
+    folder = Path(folder)
+    stage = build_stage(read_config(folder))
+    weights = _read_weights(folder)
+    try:
+        stage.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"The weights in {folder} do not fit its {CONFIG}; both must come from one run.") from error
+    return stage.eval().requires_grad_(False)
+
+
+def save_stage(run: str | Path, folder: str | Path, half: bool = True) -> Path:
+    """Write the averaged weights of a run and its config as a bundle.
+
+    Args:
+        run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
+        folder: Where to write; a bundle that is there is replaced only when the new one is complete.
+        half: Store weights in 16 bits.
+    """
+    run, folder = Path(run), Path(folder)
+    config = read_config(run)
+    weights = _read_weights(run)
+    build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
+    if half:
+        weights = {name: tensor.half() for name, tensor in weights.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {WEIGHTS: folder / f".{WEIGHTS}.part", CONFIG: folder / f".{CONFIG}.part"}
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, parts[WEIGHTS])
+    parts[CONFIG].write_text(yaml.safe_dump({"model": config}, sort_keys=False), encoding="utf-8")
+    for name, part in parts.items():
+        part.replace(folder / name)
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``model`` section of a folder's config.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {CONFIG}, so it is no stage folder; give one that 'fit' or 'export' wrote.")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} has no readable 'model' section; export the run again.") from error
+
+
+def build_stage(config: dict[str, Any]) -> Stage:
+    """Instantiate the stage that a config describes.
+
+    Raises:
+        InputError: if the config names unknown classes or keys.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Stage, "model")
+    try:
+        return parser.instantiate_classes(parser.parse_object({"model": config}))["model"]
+    except ArgumentError as error:
+        raise InputError(f"The stage's config is not valid: {' '.join(str(error).split())}") from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint that holds tensors and plain values, and nothing that runs.
+
+    Raises:
+        InputError: if the file is missing, damaged, or carries code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"The checkpoint {path} does not exist; give a .ckpt file that 'fit' wrote.") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"The checkpoint {path} carries code or is no checkpoint, and was not loaded; give one that 'fit' wrote."
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Weights of the network: exported ones, or the averaged ones of a run's last checkpoint."""
+    if (folder / WEIGHTS).is_file():
+        try:
+            return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        except SafetensorError as error:
+            raise InputError(f"{folder / WEIGHTS} is damaged; export the run again.") from error
+    if not (folder / LAST).is_file():
+        raise InputError(f"{folder} holds neither {WEIGHTS} nor {LAST}; train the stage, or give another folder.")
+    state = read_checkpoint(folder / LAST)["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}
