@@ -61,6 +61,7 @@ def _export(args: list[str]) -> None:
 
 def _run(args: list[str] | None) -> LightningCLI:
     """Hand over to the LightningCLI of this project; imported only when a command needs it."""
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer

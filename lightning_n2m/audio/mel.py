@@ -37,7 +37,7 @@ class MelSettings:
     f_max: float = 8000.0
     floor: float = 1e-4
     low: float = -9.2
-    high: float = 5.0
+    high: float = 2.5
 
 
 @lru_cache(maxsize=8)
