@@ -53,7 +53,9 @@ def _open(source: Source) -> soundfile.SoundFile:
         return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         name = source if isinstance(source, str | Path) else "these bytes"
-        raise InputError(f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3.") from error
+        raise InputError(
+            f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3."
+        ) from error
 
 
 def probe(source: Source) -> AudioInfo:
@@ -82,12 +84,14 @@ def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
             file.seek(start)
             data = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise InputError(f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error}).") from error
+            raise InputError(
+                f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error})."
+            ) from error
         rate = file.samplerate
     if frames is not None and len(data) < frames:
         raise InputError(
-            f"{source if isinstance(source, str | Path) else 'a clip'} ends after {start + len(data)} frames, "
-            f"but {start + frames} were asked for."
+            f"{source if isinstance(source, str | Path) else 'a clip'} ends after {start + len(data)} "
+            f"frames, but {start + frames} were asked for."
         )
     return Audio(torch.from_numpy(np.ascontiguousarray(data.T)), rate)
 

@@ -130,8 +130,8 @@ class TextEncoder:
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"The text encoder '{self.model}' cannot be loaded ({reason}); set the stage's text.model to a "
-                "folder that save_pretrained wrote, or to the name of a model that is in the local hub cache."
+                f"The text encoder '{self.model}' cannot be loaded ({reason}); set the stage's text.model to "
+                "a folder that save_pretrained wrote, or to the name of a model in the local hub cache."
             ) from error
 
 

@@ -10,8 +10,8 @@ import torch
 
 from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.schema import Captions, Clip
+from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.errors import InputError
 
@@ -64,9 +64,16 @@ class ClipDecoder:
             start = spare // 2 if self.centred else draw.randint(0, spare)
             audio = to_mono(read(raw.audio, start, frames).samples)
         except InputError as error:
-            raise InputError(f"{name} cannot be used: {str(error).rstrip('.')}. Check with 'python -m data_pipeline shard'.") from error
-        audio = resample(audio, info.sample_rate, self.sample_rate)[:, : round(self.seconds * self.sample_rate)]
+            raise InputError(
+                f"{name} cannot be used: {str(error).rstrip('.')}. "
+                "Check with 'python -m data_pipeline shard'."
+            ) from error
+        audio = resample(audio, info.sample_rate, self.sample_rate)[
+            :, : round(self.seconds * self.sample_rate)
+        ]
         if not torch.isfinite(audio).all():
-            raise InputError(f"{name} holds samples that are no numbers; build its shard again from a sound file.")
+            raise InputError(
+                f"{name} holds samples that are no numbers; build its shard again from a sound file."
+            )
         caption = self.text.draw(raw.clip, raw.captions, draw) if self.text else ""
         return {"audio": audio, "caption": caption, "key": raw.clip.key, "number": number}

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.shards import FixedClips, TrainingStream, find_shards
+from lightning_n2m.data.text_batch import TextBatch
 
 
 class AudioDataModule(LightningDataModule):
@@ -99,7 +99,7 @@ class AudioDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Batches that each rank has had, for an exact continuation."""
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress  # type: ignore[union-attr]
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress  # type: ignore[union-attr]
         return {"batches": progress.total.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

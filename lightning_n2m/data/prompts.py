@@ -40,11 +40,15 @@ class Prompts(LightningDataModule):
             try:
                 text = sys.stdin.read() if self.file == "-" else Path(self.file).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"The prompt file {self.file} cannot be read ({error}); give a UTF-8 text file.") from error
+                raise InputError(
+                    f"The prompt file {self.file} cannot be read ({error}); give a UTF-8 text file."
+                ) from error
             found += text.splitlines()
         found = [prompt.strip() for prompt in found if prompt.strip()]
         if not found:
-            raise InputError("The prompt is empty; give one with --data.prompt, or a file of them with --data.file.")
+            raise InputError(
+                "The prompt is empty; give one with --data.prompt, or a file of them with --data.file."
+            )
         if self.variations < 1 or self.batch_size < 1:
             raise InputError("data.variations and data.batch_size must be at least 1.")
         return found

@@ -16,11 +16,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from lightning_n2m.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
 T = TypeVar("T")
@@ -140,19 +141,31 @@ def read_index(folder: str | Path) -> Index:
     folder = Path(folder)
     path = folder / INDEX
     if not folder.is_dir():
-        raise InputError(f"The shard folder {folder} does not exist; build it with 'python -m data_pipeline shard'.")
+        raise InputError(
+            f"The shard folder {folder} does not exist; build it with 'python -m data_pipeline shard'."
+        )
     if not path.is_file():
-        raise InputError(f"{folder} holds no {INDEX}, so it is no finished shard folder; run 'python -m data_pipeline shard' on it.")
+        raise InputError(
+            f"{folder} holds no {INDEX}, so it is no finished shard folder; "
+            "run 'python -m data_pipeline shard' on it."
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields["format"] != FORMAT:
-            raise InputError(f"{path} has format {fields['format']}, but this version reads {FORMAT}; build the shards again.")
+            raise InputError(
+                f"{path} has format {fields['format']}, but this version reads {FORMAT}; "
+                "build the shards again."
+            )
         fields["shards"] = tuple(_from_fields(Shard, shard) for shard in fields["shards"])
         index = _from_fields(Index, fields)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error!r}); run 'python -m data_pipeline shard' again.") from error
+        raise InputError(
+            f"{path} is damaged ({error!r}); run 'python -m data_pipeline shard' again."
+        ) from error
     if not any(shard.clips for shard in index.shards):
-        raise InputError(f"{folder} holds no clips; give 'python -m data_pipeline shard' a manifest with usable tracks.")
+        raise InputError(
+            f"{folder} holds no clips; give 'python -m data_pipeline shard' a manifest with usable tracks."
+        )
     return index
 
 
@@ -169,7 +182,9 @@ def read_captions(path: Path) -> dict[str, Captions]:
         try:
             captions: Captions = _from_fields(Captions, json.loads(line))
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}, line {number}, is damaged ({error}); label the shards again.") from error
+            raise InputError(
+                f"{path}, line {number}, is damaged ({error}); label the shards again."
+            ) from error
         found[captions.key] = captions
     return found
 

@@ -50,7 +50,9 @@ def find_shards(folders: Sequence[str | Path], split: str) -> list[ShardFile]:
     ]
     if not found:
         places = ", ".join(map(str, folders))
-        raise InputError(f"{places} holds no {split} clips; build shards from more tracks, or set the share of this split.")
+        raise InputError(
+            f"{places} holds no {split} clips; build shards from more tracks, or set the share of this split."
+        )
     return found
 
 
@@ -74,9 +76,13 @@ def read_shard(file: ShardFile) -> Iterator[RawClip]:
         raise
     except Exception as error:  # tar, JSON and webdataset each raise their own kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"Shard {file.path} is damaged after {number} clips ({reason}); build it again.") from error
+        raise InputError(
+            f"Shard {file.path} is damaged after {number} clips ({reason}); build it again."
+        ) from error
     if number != file.shard.clips:
-        raise InputError(f"Shard {file.path} holds {number} clips, but its index says {file.shard.clips}; build it again.")
+        raise InputError(
+            f"Shard {file.path} holds {number} clips, but its index says {file.shard.clips}; build it again."
+        )
 
 
 @dataclass(frozen=True)
@@ -163,16 +169,19 @@ class TrainingStream(IterableDataset):
         self.seed, self.group, self.start = seed, group, start
         needed = self.streams * self.workers
         if self.streams % world_size:
-            raise InputError(f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple.")
+            raise InputError(
+                f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple."
+            )
         if len(self.files) < needed:
             raise InputError(
-                f"There are {len(self.files)} training shards, but {needed} streams read at once (data.num_workers "
-                f"x ranks); build more, smaller shards or lower data.num_workers to {len(self.files) // self.streams}."
+                f"There are {len(self.files)} training shards, but {needed} streams read at once "
+                "(data.num_workers x ranks); build more, smaller shards or lower data.num_workers to "
+                f"{len(self.files) // self.streams}."
             )
         if batch_size % (self.streams // world_size):
             raise InputError(
-                f"data.batch_size {batch_size} cannot be dealt evenly from {self.streams // world_size} streams "
-                "a rank; choose a multiple."
+                f"data.batch_size {batch_size} cannot be dealt evenly from {self.streams // world_size} "
+                "streams a rank; choose a multiple."
             )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -185,7 +194,8 @@ class TrainingStream(IterableDataset):
         numbers = [worker * self.streams + s for s in own]
         total = self.streams * self.workers
         orders = [
-            StreamOrder(self.files, total, number, self.seed, self.group).clips(position) for number in numbers
+            StreamOrder(self.files, total, number, self.seed, self.group).clips(position)
+            for number in numbers
         ]
         while True:
             for number, clips in zip(numbers, orders, strict=True):
@@ -212,7 +222,10 @@ class FixedClips(IterableDataset):
         available = min(clips, sum(file.shard.clips for file in files))
         self.clips = available - available % world_size
         if not self.clips:
-            raise InputError(f"The split holds {available} clips, fewer than the {world_size} ranks; build shards from more tracks.")
+            raise InputError(
+                f"The split holds {available} clips, fewer than the {world_size} ranks; "
+                "build shards from more tracks."
+            )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Examples of this rank."""

@@ -38,7 +38,9 @@ class Objective:
         weight: Weight on the epsilon loss, converted exactly to the prediction.
     """
 
-    def __init__(self, schedule: Schedule, prediction: Prediction = "v", weight: Weight = "simplified") -> None:
+    def __init__(
+        self, schedule: Schedule, prediction: Prediction = "v", weight: Weight = "simplified"
+    ) -> None:
         self.schedule, self.prediction, self.weight = schedule, prediction, weight
 
     def loss(self, network: Network, x0: Tensor, t: Tensor, noise: Tensor) -> Loss:

@@ -20,7 +20,7 @@ Weight = Literal["simplified", "sigma", "velocity"]
 
 @dataclass(frozen=True)
 class Denoised:
-    """Estimates of the clean data and of the noise in x_t, both ``(b, c, t)``; each follows from the other."""
+    """Estimates of the clean data and of the noise in x_t, both ``(b, c, t)``; one follows from the other."""
 
     x0: Tensor
     epsilon: Tensor

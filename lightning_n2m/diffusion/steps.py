@@ -75,7 +75,9 @@ def _share(segments: tuple[Segment, ...], total: int | None) -> list[int]:
         return printed
     if total < len(segments):
         raise InputError(f"This step list needs at least {len(segments)} steps, but {total} were asked for.")
-    exact = [1 + (total - len(printed)) * (steps - 1) / max(1, sum(printed) - len(printed)) for steps in printed]
+    exact = [
+        1 + (total - len(printed)) * (steps - 1) / max(1, sum(printed) - len(printed)) for steps in printed
+    ]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
     for i in by_remainder[: total - sum(counts)]:

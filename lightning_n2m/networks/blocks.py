@@ -94,9 +94,7 @@ class CrossAttention(nn.Module):
         # A softmax over nothing is NaN: rows without text look at all of it and are then zeroed.
         visible = (mask | ~present[:, None])[:, None, None, :]
         q = _split(self.q(self.norm(x)), self.heads)
-        k, v = (
-            _split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1)
-        )
+        k, v = (_split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1))
         attended = self.out(_merge(F.scaled_dot_product_attention(q, k, v, attn_mask=visible)))
         return self.mlp(x + attended * present[:, None, None])
 
@@ -133,6 +131,7 @@ class Block(nn.Module):
         # A block begins as the identity, so that the depth of the U does not drown the signal.
         nn.init.zeros_(self.conv_2.weight)
         nn.init.dirac_(self.shortcut.weight)
+        assert self.shortcut.bias is not None
         nn.init.zeros_(self.shortcut.bias)
         self.self_attention = SelfAttention(channels, heads) if self_attention else None
         self.cross_attention = (

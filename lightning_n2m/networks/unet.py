@@ -75,9 +75,13 @@ class UNet1d(nn.Module):
         }
         for name, values in lists.items():
             if len(values) != len(strides):
-                raise InputError(f"The network has {len(strides)} strides but {len(values)} {name}; give one a level.")
+                raise InputError(
+                    f"The network has {len(strides)} strides but {len(values)} {name}; give one a level."
+                )
         if any(cross_attention) and text_channels is None:
-            raise InputError("The network attends to text, but its text_channels are null; give the encoder's width.")
+            raise InputError(
+                "The network attends to text, but its text_channels are null; give the encoder's width."
+            )
         self.channels, self.text_channels = channels, text_channels
         self.total_stride = math.prod(strides)
         self.checkpointing = checkpointing
@@ -146,8 +150,8 @@ class UNet1d(nn.Module):
             x = self.ups[i](x) + skips[i]
         return self.exit(x)[..., :length]
 
-    def _run(self, blocks: nn.ModuleList, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
-        for block in blocks:
+    def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
+        for block in blocks.children():
             if self.checkpointing and x.requires_grad:
                 x = checkpoint(block, x, embedding, told.text, told.text_mask, use_reentrant=False)
             else:
