@@ -151,7 +151,8 @@ class UNet1d(nn.Module):
         return self.exit(x)[..., :length]
 
     def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
-        for block in blocks.children():
+        assert isinstance(blocks, nn.ModuleList)
+        for block in blocks:
             if self.checkpointing and x.requires_grad:
                 x = checkpoint(block, x, embedding, told.text, told.text_mask, use_reentrant=False)
             else:
