@@ -1,0 +1,1 @@
+"""Offline tools: from folders of music to shards of (audio, text)."""

@@ -1,0 +1,66 @@
+"""`python -m data_pipeline COMMAND`: the offline tools."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+
+from lightning_n2m.errors import InputError
+
+# Commands in the order of a first run; each is the function of its name in the module of its name,
+# imported only when it is called for, so that the help comes at once.
+COMMANDS = ("starter", "manifest", "shard")
+# What the user can mend: no permission, a file where a folder should be, a full disk, and the like.
+_MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command line without the program's name; this process's own when none is given.
+
+    Returns:
+        The exit code: 0 done, 2 wrong input (one sentence on standard error), 130 interrupted.
+    """
+    # --clip-seconds is as good as --clip_seconds.
+    given = [
+        re.sub(r"^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
+        for argument in (sys.argv[1:] if arguments is None else arguments)
+    ]
+    wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS
+    functions = {name: getattr(importlib.import_module(f"data_pipeline.{name}"), name) for name in wanted}
+    from jsonargparse import ArgumentError, auto_cli
+
+    try:
+        auto_cli(
+            functions,
+            args=given,
+            prog="python -m data_pipeline",
+            exit_on_error=False,
+            as_positional=False,
+        )
+    except InputError as error:
+        print(error, file=sys.stderr)
+    except ArgumentError as error:
+        # jsonargparse spreads what went wrong over several lines.
+        reason = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
+        command = " ".join(["python -m data_pipeline", *(given[:1] if len(wanted) == 1 else []), "--help"])
+        print(f"{reason}; see '{command}'.", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        print(f"{error.filename or 'The output'}: {error.strerror}; give another path.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+    else:
+        return 0
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

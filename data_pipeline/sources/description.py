@@ -1,0 +1,206 @@
+"""What a caption says about a piece whose facts are known: sentences and tags, varied but never wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Facts of a rendered piece.
+
+    Args:
+        genre: Style, as in captions.
+        groove: MMA groove or accompaniment figure.
+        tempo_bpm: Beats a minute.
+        tempo: ``slow``, ``moderate`` or ``fast``.
+        key: Tonic as written, for instance ``Eb``.
+        mode: ``major`` or ``minor``.
+        metre: Time signature.
+        instruments: All instruments heard, without the drums, the lead first.
+        lead: Instrument of the melody.
+        families: Their families, sorted.
+        drums: Whether drums are heard.
+        solo: Whether one instrument plays alone.
+        sound_font: Sound font that it was rendered with.
+        seed: Seed and number of the piece, from which it can be made again.
+    """
+
+    genre: str
+    groove: str
+    tempo_bpm: int
+    tempo: str
+    key: str
+    mode: str
+    metre: str
+    instruments: tuple[str, ...]
+    lead: str
+    families: tuple[str, ...]
+    drums: bool
+    solo: bool
+    sound_font: str
+    seed: str
+
+
+def tempo_word(bpm: int) -> str:
+    """Slow below 84 beats a minute, fast from 120 on."""
+    return "slow" if bpm < 84 else "moderate" if bpm < 120 else "fast"
+
+
+_TEMPO_WORDS = {
+    "slow": ("slow", "slow", "gentle"),
+    "moderate": ("moderate", "mid-tempo", "medium-tempo"),
+    "fast": ("fast", "fast", "upbeat", "lively"),
+}
+_MOODS = {
+    ("major", "slow"): ("peaceful", "tender", "warm", "calm"),
+    ("major", "moderate"): ("bright", "friendly", "light-hearted", "warm"),
+    ("major", "fast"): ("cheerful", "joyful", "happy", "playful"),
+    ("minor", "slow"): ("sad", "melancholic", "sombre", "mournful"),
+    ("minor", "moderate"): ("wistful", "moody", "dark", "melancholic"),
+    ("minor", "fast"): ("dramatic", "tense", "restless", "dark"),
+}
+_LOUD = frozenset({"heavy metal", "rock", "techno", "trance", "house", "disco", "funk", "hip hop"})
+_LOUD_MOODS = {"major": ("bright", "energetic"), "minor": ("dark", "driving")}
+
+
+def _article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _plays(lead: str) -> str:
+    """The lead and its verb: ``The violin plays``, but ``The strings play``."""
+    return f"The {lead} {'play' if lead in ('strings', 'steel drums') else 'plays'}"
+
+
+_COUNTABLE = frozenset(
+    [
+        "ballad",
+        "blues",
+        "cha-cha",
+        "hymn",
+        "jig",
+        "lullaby",
+        "march",
+        "nocturne",
+        "polka",
+        "rumba",
+        "samba",
+        "tango",
+        "waltz",
+    ]
+)
+_PIECES = frozenset({"ambient", "boogie-woogie", "classical", "folk", "jazz", "ragtime"})
+
+
+def _noun(genre: str) -> str:
+    """The genre as a thing: ``waltz`` or ``country waltz``, but ``folk piece`` and ``ska track``."""
+    if genre.split()[-1] in _COUNTABLE:
+        return genre
+    return f"{genre} piece" if genre in _PIECES else f"{genre} track"
+
+
+def tags(truth: Truth) -> tuple[str, ...]:
+    """Short tags: genre, instruments, tempo word, mode, drums."""
+    found = [truth.genre, *truth.instruments, truth.tempo, f"{truth.mode} key"]
+    if truth.solo:
+        found += [f"solo {truth.lead}", "solo"]
+    found.append("drums" if truth.drums else "no drums")
+    found.append("instrumental")
+    return tuple(dict.fromkeys(found))
+
+
+def title(truth: Truth) -> str:
+    """A plain title, for instance ``Waltz in A minor``."""
+    return f"{_capital(truth.genre)} in {truth.key} {truth.mode}"
+
+
+def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
+    """Three or four sentences, each of another kind.
+
+    Args:
+        truth: Facts of the piece.
+        rng: Source of the choice of words.
+    """
+    words = _words(truth, rng)
+    who, details = _players(truth, words)
+    noun, bpm = f"{words.tempo} {words.noun}", truth.tempo_bpm
+    drums = " and drums" if truth.drums else ""
+    first = rng.choice(
+        [
+            f"{noun} {rng.choice(who)} in {words.key}.",
+            f"{noun} {rng.choice(who)}.",
+            f"{words.mood} {words.noun} {rng.choice(who)}.",
+        ]
+    )
+    facts = rng.choice(
+        [
+            f"{_article(words.noun)} in {words.key} at {bpm} bpm.",
+            f"{words.tempo} {truth.genre} with {truth.lead}{drums} at {bpm} bpm.",
+            f"{_article(truth.tempo)} {truth.genre} instrumental in {truth.metre} time, "
+            f"{truth.mode} key, {bpm} beats per minute.",
+        ]
+    )
+    feeling = rng.choice(
+        [
+            f"the mood is {words.mood} and the tempo is {truth.tempo}.",
+            f"{words.mood} {truth.genre} music.",
+            f"{words.mood}, {truth.tempo} instrumental music in a {truth.mode} key.",
+        ]
+    )
+    chosen = [_article(first), rng.choice(details), facts]
+    if rng.random() < 0.6:
+        chosen.append(feeling)
+    return tuple(dict.fromkeys(map(_capital, chosen)))
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Words chosen for one piece, so that its sentences agree."""
+
+    tempo: str
+    mood: str
+    noun: str
+    key: str
+
+
+def _words(truth: Truth, rng: random.Random) -> _Words:
+    # "Gentle heavy metal" would be silly; so would be a sombre disco.
+    loud = truth.genre in _LOUD
+    tempo = truth.tempo if loud else rng.choice(_TEMPO_WORDS[truth.tempo])
+    if truth.genre.startswith("slow ") and tempo == "slow":
+        tempo = "gentle"
+    mood = rng.choice(_LOUD_MOODS[truth.mode] if loud else _MOODS[truth.mode, truth.tempo])
+    spoken = truth.key[0] + {"b": " flat", "#": " sharp"}.get(truth.key[1:], "")
+    return _Words(tempo, mood, _noun(truth.genre), f"{rng.choice((truth.key, spoken))} {truth.mode}")
+
+
+def _players(truth: Truth, words: _Words) -> tuple[list[str], list[str]]:
+    """Ways to say who plays, and whole sentences about it."""
+    lead, thing = truth.lead, _article(f"{words.mood} {words.noun}")
+    if truth.solo:
+        return [f"for solo {lead}", f"played on {lead} alone", f"for {lead} solo"], [
+            f"Solo {lead}, {truth.tempo} tempo, {truth.mode} key.",
+            f"A single {lead} plays {thing}, no drums.",
+            f"Unaccompanied {lead} music in {truth.metre} time.",
+        ]
+    others = [name for name in truth.instruments if name != lead]
+    band = [*others[:3], *(["drums"] if truth.drums else [])]
+    together, rest = _listed([lead, *band]), _listed(band)
+    detail = [
+        f"{_plays(lead)} the melody over {rest}.",
+        f"A melody on {lead} is accompanied by {rest}.",
+        f"{_capital(together)} play {thing}.",
+    ]
+    if not truth.drums:
+        detail.append(f"{_capital(thing)} without drums, {lead} over {rest}.")
+    return [f"with {together}", f"led by {lead}, with {rest}", f"for {together}"], detail

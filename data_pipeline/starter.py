@@ -1,0 +1,150 @@
+"""`python -m data_pipeline starter`: a corpus to begin with, free to use and to give away."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_pipeline.aside import write_aside
+from data_pipeline.engine import run
+from data_pipeline.progress import progress
+from lightning_n2m.errors import InputError
+
+_SETTINGS = "starter.json"
+_VERSION = 1
+
+
+def starter(
+    output: Path,
+    pieces: int = 1600,
+    seed: int = 0,
+    workers: int | None = None,
+    recorded: bool = True,
+    cache: Path | None = None,
+) -> None:
+    """Build the starter corpus: recordings under Creative Commons, and pieces composed and rendered here.
+
+    OUTPUT/recorded holds music from Debian packages, OUTPUT/rendered 30-second pieces whose genre,
+    instruments, tempo and key are exactly known, and OUTPUT/metadata.jsonl describes both; give it to
+    'manifest --metadata'. What is done already is not done again. It needs apt-get (Debian or Ubuntu).
+
+    Args:
+        output: Folder of the corpus.
+        pieces: Number of pieces to compose and render.
+        seed: Seed of the compositions: equal seeds give equal pieces, however many are made.
+        workers: Processes that render; all cores when none is given.
+        recorded: Whether to fetch the recordings, some 390 MB.
+        cache: Folder for downloaded packages; one in the user's cache when none is given.
+
+    Raises:
+        InputError: if the folder holds a corpus of another seed, or a package cannot be had.
+    """
+    from data_pipeline.sources import debian
+
+    if pieces < 0:
+        raise InputError(f"--pieces {pieces}: give 0 or more.")
+    cache = cache or debian.cache_folder()
+    (output / "rendered").mkdir(parents=True, exist_ok=True)
+    _claim(output, seed)
+    lines: list[dict[str, object]] = []
+    if recorded:
+        from data_pipeline.sources.recordings import fetch
+
+        lines += fetch(output / "recorded", cache)
+    units = [Unit(seed, number, str(output / "rendered"), str(cache)) for number in range(pieces)]
+    missing = [unit for unit in units if not unit.audio.is_file()]
+    if missing:
+        _load_tools(str(cache))  # Fetches what is missing once, before the workers would all do so.
+    with progress("composing and rendering", pieces, "pieces", pieces - len(missing)) as report:
+        for _ in run(render, missing, workers):
+            report()
+    for unit in units:
+        lines.append(
+            {"path": f"rendered/{unit.audio.name}", **json.loads(unit.facts.read_text(encoding="utf-8"))}
+        )
+    write_aside(
+        output / "metadata.jsonl",
+        "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines),
+    )
+    print(f"{len(lines)} tracks ({pieces} rendered) and {output / 'metadata.jsonl'} are ready.")
+
+
+def _claim(output: Path, seed: int) -> None:
+    path = output / _SETTINGS
+    settings = {"seed": seed, "version": _VERSION}
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found != settings:
+            raise InputError(
+                f"{output} holds a starter corpus of {found}, not {settings}; give another --output."
+            )
+    else:
+        write_aside(path, json.dumps(settings) + "\n")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece to make: seed and number, the folder to write to, and the cache of packages."""
+
+    seed: int
+    number: int
+    folder: str
+    cache: str
+
+    @property
+    def audio(self) -> Path:
+        """The piece; there only when its facts are."""
+        return Path(self.folder) / f"{self.number:06d}.flac"
+
+    @property
+    def facts(self) -> Path:
+        """Its metadata, beside it."""
+        return self.audio.with_suffix(".json")
+
+
+@functools.cache
+def _load_tools(cache: str):  # type: ignore[no-untyped-def]
+    """MMA and the synthesizer with its sound fonts: loaded once a process."""
+    from data_pipeline.sources.mma import Accompanist
+    from data_pipeline.sources.synthesizer import Synthesizer
+
+    return Accompanist(Path(cache)), Synthesizer(Path(cache))
+
+
+def render(unit: Unit) -> int:
+    """Compose, render and write one piece.
+
+    Returns:
+        The number of the piece.
+    """
+    import torch
+
+    from data_pipeline.sources import arrangement, description, mix
+    from data_pipeline.sources.synthesizer import RATE
+    from lightning_n2m.audio import io, resample
+    from lightning_n2m.data.schema import SAMPLE_RATE
+
+    accompanist, synthesizer = _load_tools(unit.cache)
+    piece = arrangement.arrange(arrangement.plan(unit.seed, unit.number), accompanist)
+    truth = piece.truth
+    stems = [
+        synthesizer.render(part, truth.sound_font, arrangement.SECONDS)
+        for part in (piece.lead, piece.rest, piece.drums)
+    ]
+    master = resample.resample_file(torch.from_numpy(mix.mix(*stems))[None], RATE, SAMPLE_RATE)
+    facts = {
+        "title": description.title(truth),
+        "genres": [truth.genre],
+        "tags": description.tags(truth),
+        "descriptions": description.sentences(truth, random.Random(f"words {truth.seed}")),
+        "licence": "CC0-1.0",
+        "source": f"starter corpus, piece {truth.seed}",
+        "truth": dataclasses.asdict(truth),
+    }
+    write_aside(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
+    io.write(unit.audio, torch.from_numpy(mix.level(master.numpy())), SAMPLE_RATE)
+    return unit.number
