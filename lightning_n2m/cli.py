@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,12 +42,16 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             _run(None if args is None else given)
     except InputError as error:
-        sys.exit(_refuse(error))
+        sys.exit(_refuse(str(error)))
+    except pickle.UnpicklingError:
+        sys.exit(_refuse("The file that --ckpt_path names carries code or is no checkpoint; give one that 'fit' wrote."))
+    except FileNotFoundError as error:
+        sys.exit(_refuse(f"{' '.join(str(error).split())}; give a path that exists."))
 
 
-def _refuse(error: InputError) -> int:
+def _refuse(message: str) -> int:
     # An error from a loader worker arrives with the worker's traceback; its last line is the sentence.
-    sentence = str(error).strip().splitlines()[-1].removeprefix("lightning_n2m.errors.InputError: ")
+    sentence = message.strip().splitlines()[-1].removeprefix("lightning_n2m.errors.InputError: ")
     print(f"error: {sentence}", file=sys.stderr)
     return 2
 
@@ -89,6 +94,9 @@ def _run(args: list[str] | None) -> LightningCLI:
             parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
             # The last state only: what is best is judged by ear and by evaluation, not by the loss.
             parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
+
+        def _parse_ckpt_path(self) -> None:
+            """Nothing: checkpoints hold no hyper-parameters here, and reading one twice takes minutes."""
 
         def before_instantiate_classes(self) -> None:
             chosen = self.config[self.subcommand]

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from lightning_n2m.errors import InputError
 
+# What libsndfile says of a FLAC file that was written to a pipe, and so never learnt its own length.
+UNKNOWN_LENGTH = 2**63 - 1
+
 Source = str | Path | bytes | BinaryIO
 
 
@@ -65,7 +68,17 @@ def probe(source: Source) -> AudioInfo:
         InputError: if the source is not audio that libsndfile knows.
     """
     with _open(source) as file:
-        return AudioInfo(file.samplerate, file.frames, file.channels, file.copy_metadata())
+        return AudioInfo(file.samplerate, _length(file), file.channels, file.copy_metadata())
+
+
+def _length(file: soundfile.SoundFile) -> int:
+    """Frames of a file that was just opened, by decoding it where the header does not tell."""
+    if file.frames != UNKNOWN_LENGTH:
+        return int(file.frames)
+    count = 0
+    while block := len(file.read(65_536)):
+        count += block
+    return count
 
 
 def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
@@ -81,8 +94,9 @@ def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
     """
     with _open(source) as file:
         try:
+            wanted = _length(file) - start if frames is None else frames
             file.seek(start)
-            data = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
+            data = file.read(wanted, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise InputError(
                 f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error})."
@@ -115,11 +129,11 @@ def write(path: str | Path, samples: Tensor, sample_rate: int, subtype: str = "P
     The file appears under its name only when it is complete: it is written aside and renamed.
 
     Raises:
-        InputError: if libsndfile does not know the ending.
+        InputError: if libsndfile does not know the ending, or cannot write such files.
     """
     path = Path(path)
     format = path.suffix.lstrip(".").upper()
-    if format not in soundfile.available_formats():
+    if format == "RAW" or not soundfile.check_format(format, subtype):
         raise InputError(f"{path}: cannot write '{path.suffix}' files; end the name in .wav or .flac.")
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

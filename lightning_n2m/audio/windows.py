@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from lightning_n2m.errors import InputError
 
 
 def window_starts(length: int, window: int, overlap: int, multiple: int = 1) -> list[int]:
     """Where windows begin that cover ``length``: evenly spread, overlapping at least ``overlap``.
 
     Every start is a multiple of ``multiple``; the last window ends at the end, up to that grid.
+
+    Raises:
+        InputError: if a window's advance, what does not overlap, is shorter than the grid.
     """
     if length <= window:
         return [0]
-    count = math.ceil((length - overlap) / (window - overlap))
-    step = (length - window) / (count - 1)
-    return [math.floor(i * step / multiple) * multiple for i in range(count - 1)] + [
-        math.ceil((length - window) / multiple) * multiple
-    ]
+    # All in steps of the grid: starts that are rounded to it afterwards can leave a hole.
+    advance = (window - overlap) // multiple
+    if advance < 1:
+        raise InputError(
+            f"Windows of {window} samples that overlap by {overlap} cannot advance on a grid of {multiple}; "
+            "choose a smaller overlap or longer windows."
+        )
+    last = -(-(length - window) // multiple)
+    count = -(-last // advance)
+    return [i * last // count * multiple for i in range(count + 1)]
 
 
 def fade(window: int, overlap: int) -> Tensor:
@@ -35,7 +44,7 @@ def overlapped(
     """Evaluate ``function(start, stop)`` on windows and cross-fade the results ``(b, c, stop - start)``.
 
     Args:
-        function: Called for each window; ``stop`` may lie beyond ``length`` only by less than ``multiple``.
+        function: Called for each window; the last one may be shorter by less than ``multiple``.
         length: Length of the whole.
         window: Length of a window.
         overlap: Shortest overlap of two windows.
@@ -43,6 +52,9 @@ def overlapped(
 
     Returns:
         ``(b, c, length)``.
+
+    Raises:
+        InputError: if windows cannot advance, as in `window_starts`.
     """
     starts = window_starts(length, window, overlap, multiple)
     if len(starts) == 1:

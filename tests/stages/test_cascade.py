@@ -1,0 +1,137 @@
+"""From a sentence to a sound file, through trained stage folders and the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_n2m.audio.io import probe, read
+from lightning_n2m.cascade import Cascade, StageRun
+from lightning_n2m.cli import main
+from lightning_n2m.errors import InputError
+from lightning_n2m.stages.bundle import load_stage
+from tests.stages.conftest import ROOT, STAGES
+
+ROUTES = {"waveform": "waveform_cascader", "spectrogram": "spectrogram_vocoder"}
+
+
+@pytest.fixture(scope="session")
+def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained")
+    for stage in STAGES:
+        main(["export", str(runs / stage), str(folder / stage)])
+    return folder
+
+
+def predict(exported: Path, out: Path, *more: str, route: str = "waveform") -> None:
+    main([
+        "predict",
+        f"--config={ROOT / 'configs' / 'cascade' / f'{route}.yaml'}",
+        f"--model.generator.folder={exported / f'{route}_generator'}",
+        f"--model.refiner.folder={exported / ROUTES[route]}",
+        f"--model.super_resolution.folder={exported / 'super_resolution'}",
+        "--model.seconds=1.5",
+        "--model.progress=false",
+        f"--output.folder={out}",
+        *more,
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_prompt_becomes_24_khz_audio_of_the_asked_length(exported: Path, tmp_path: Path, route: str) -> None:
+    predict(exported, tmp_path, "--data.prompt=a slow waltz, for \"piano\"", route=route)
+    (file,) = tmp_path.glob("*.wav")
+    info = probe(file)
+    assert (info.sample_rate, info.frames, info.channels) == (24_000, 36_000, 1)
+    audio = read(file).samples
+    assert torch.isfinite(audio).all() and audio.std() > 0
+    (line,) = map(json.loads, (tmp_path / "manifest.jsonl").read_text().splitlines())
+    assert line["file"] == file.name
+    assert (line["prompt"], line["seed"]) == ('a slow waltz, for "piano"', 0)
+    assert [s["total"] for s in line["stages"]] == [4, 4, 4]
+    assert len({s["stage"] for s in line["stages"]}) == 3
+    assert line["stages"][0]["guidance"]["scale"] == 3.0
+
+
+def test_a_seed_decides_the_clip_and_nothing_is_overwritten(exported: Path, tmp_path: Path) -> None:
+    for seed in (1, 1, 2):
+        predict(exported, tmp_path, "--data.prompt=polka", f"--model.seed={seed}")
+    first, again, other = (tmp_path / f"polka-seed{name}.wav" for name in ("1", "1-2", "2"))
+    assert first.read_bytes() == again.read_bytes() != other.read_bytes()
+
+
+def test_prompts_from_a_file_and_from_standard_input(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts.txt").write_text("Blues für Orgel\n\n古い歌\n", encoding="utf-8")
+    more = [f"--data.file={tmp_path / 'prompts.txt'}", "--data.variations=2", "--output.format=flac", "--data.batch_size=3"]
+    predict(exported, tmp_path / "file", *more)
+    monkeypatch.setattr("sys.stdin", io.StringIO("reggae\n"))
+    predict(exported, tmp_path / "stdin", "--data.file=-")
+    lines = [json.loads(line) for line in (tmp_path / "file" / "manifest.jsonl").read_text().splitlines()]
+    assert [(line["prompt"], line["variation"]) for line in lines] == [
+        ("Blues für Orgel", 0), ("Blues für Orgel", 1), ("古い歌", 0), ("古い歌", 1)
+    ]  # fmt: skip
+    assert all((tmp_path / "file" / line["file"]).is_file() for line in lines)
+    assert [path.name for path in (tmp_path / "stdin").glob("*.wav")] == ["reggae-seed0.wav"]
+
+
+def test_a_clip_does_not_depend_on_the_rest_of_its_batch(exported: Path) -> None:
+    runs = [StageRun(str(exported / name)) for name in ("spectrogram_generator", "spectrogram_vocoder")]
+    cascade = Cascade(*runs, seconds=0.5, progress=False)
+    both = cascade.generate(["tango", "hymn"], [0, 1])
+    alone = cascade.generate(["hymn"], [1])
+    torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=1e-3)
+
+
+def test_settings_of_the_command_line_reach_the_stages(exported: Path, tmp_path: Path) -> None:
+    predict(
+        exported,
+        tmp_path,
+        "--data.prompt=ska",
+        "--model.generator.total=7",
+        "--model.generator.guidance=1.5",
+        "--model.refiner.method=ddim",
+        "--model.negative=noise",
+    )
+    line = json.loads((tmp_path / "manifest.jsonl").read_text())
+    generator, refiner, _ = line["stages"]
+    assert (generator["total"], generator["guidance"]["scale"], refiner["method"]) == (7, 1.5, "ddim")
+    assert line["negative"] == "noise"
+
+
+def test_an_exported_stage_is_the_averaged_one(runs: Path, exported: Path) -> None:
+    of_run, of_export = load_stage(runs / "super_resolution"), load_stage(exported / "super_resolution")
+    average = torch.load(runs / "super_resolution" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in of_run.network.state_dict().items():
+        assert torch.equal(tensor, average[f"network.{name}"])
+        torch.testing.assert_close(of_export.network.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_long_clips_run_in_windows_without_seams(exported: Path) -> None:
+    """A refiner is a local function: in its windows' middle, windowed and whole evaluation nearly agree."""
+    stage = load_stage(exported / "super_resolution")
+    assert stage.conditioner is not None
+    rate = stage.conditioner.rate
+    signal = 0.1 * torch.sin(torch.arange(2 * rate) * 440 * 2 * torch.pi / rate)[None, None]
+    from lightning_n2m.diffusion.random import SampleRandom
+
+    windowed = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
+    stage.seconds = 2.0
+    whole = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
+    assert windowed.shape == whole.shape == (1, 1, 48_000)
+    assert (windowed - whole).std() < 0.2 * whole.std()
+
+
+def test_stages_that_do_not_belong_together_are_refused(exported: Path) -> None:
+    folders = {name: StageRun(str(exported / name)) for name in STAGES}
+    with pytest.raises(InputError, match="model.generator needs a generator"):
+        Cascade(folders["super_resolution"], folders["waveform_cascader"])
+    with pytest.raises(InputError, match="after this generator comes a SpectrogramVocoder"):
+        Cascade(folders["spectrogram_generator"], folders["waveform_cascader"])
+    with pytest.raises(InputError, match="needs a SuperResolution"):
+        Cascade(folders["waveform_generator"], folders["waveform_cascader"], folders["waveform_generator"])
