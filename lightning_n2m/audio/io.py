@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_n2m.errors import InputError
 
-# What libsndfile says of a FLAC file that was written to a pipe, and so never learnt its own length.
+# What libsndfile says of a FLAC that was written to a pipe and never learnt its length; it cannot seek there.
 UNKNOWN_LENGTH = 2**63 - 1
 
 Source = str | Path | bytes | BinaryIO
@@ -52,13 +52,19 @@ class AudioInfo:
 
 
 def _open(source: Source) -> soundfile.SoundFile:
+    name = source if isinstance(source, str | Path) else "these bytes"
     try:
-        return soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        name = source if isinstance(source, str | Path) else "these bytes"
         raise InputError(
             f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3."
         ) from error
+    if file.frames == UNKNOWN_LENGTH:
+        file.close()
+        raise InputError(
+            f"{name} does not say how long it is; write it anew with 'flac' or 'ffmpeg', to a file."
+        )
+    return file
 
 
 def probe(source: Source) -> AudioInfo:
@@ -68,17 +74,7 @@ def probe(source: Source) -> AudioInfo:
         InputError: if the source is not audio that libsndfile knows.
     """
     with _open(source) as file:
-        return AudioInfo(file.samplerate, _length(file), file.channels, file.copy_metadata())
-
-
-def _length(file: soundfile.SoundFile) -> int:
-    """Frames of a file that was just opened, by decoding it where the header does not tell."""
-    if file.frames != UNKNOWN_LENGTH:
-        return int(file.frames)
-    count = 0
-    while block := len(file.read(65_536)):
-        count += block
-    return count
+        return AudioInfo(file.samplerate, file.frames, file.channels, file.copy_metadata())
 
 
 def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
@@ -94,9 +90,8 @@ def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
     """
     with _open(source) as file:
         try:
-            wanted = _length(file) - start if frames is None else frames
             file.seek(start)
-            data = file.read(wanted, dtype="float32", always_2d=True)
+            data = file.read(-1 if frames is None else frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise InputError(
                 f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error})."
