@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,12 +42,22 @@ def main(args: Sequence[str] | None = None) -> None:
             _export(given[1:])
         else:
             _run(None if args is None else given)
-    except InputError as error:
-        sys.exit(_refuse(str(error)))
+    except (InputError, ValueError) as error:
+        wrong = _input_error(error)
+        if wrong is None:
+            raise
+        sys.exit(_refuse(str(wrong)))
     except pickle.UnpicklingError:
         sys.exit(_refuse("The file that --ckpt_path names carries code or is no checkpoint; give one that 'fit' wrote."))
     except FileNotFoundError as error:
         sys.exit(_refuse(f"{' '.join(str(error).split())}; give a path that exists."))
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """The wrong input behind an error: jsonargparse wraps what a constructor raises in one of its own."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _refuse(message: str) -> int:
@@ -71,7 +82,7 @@ def _run(args: list[str] | None) -> LightningCLI:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from lightning_n2m.callbacks.ema import Ema
@@ -83,6 +94,13 @@ def _run(args: list[str] | None) -> LightningCLI:
         def error(self, message: str, ex: Exception | None = None) -> Any:
             """A wrong key or value: one sentence instead of the usage of the whole program."""
             raise InputError(_one_sentence(message)) from ex
+
+    class SaveConfig(SaveConfigCallback):
+        """Keeps the config of a training beside its checkpoints; no other command leaves a file behind."""
+
+        def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+            if stage == "fit":
+                super().setup(trainer, pl_module, stage)
 
     class StageCli(LightningCLI):
         """Any stage or cascade as ``model``, any loader as ``data``; callbacks under names of their own."""
@@ -126,6 +144,7 @@ def _run(args: list[str] | None) -> LightningCLI:
         subclass_mode_model=True,
         subclass_mode_data=True,
         parser_class=Parser,
+        save_config_callback=SaveConfig,
         save_config_kwargs={"overwrite": True},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
@@ -136,4 +155,12 @@ def _run(args: list[str] | None) -> LightningCLI:
 
 
 def _one_sentence(message: str) -> str:
-    return " ".join(message.split())
+    """What is wrong with which key: jsonargparse lists every type that did not fit, over many lines."""
+    message = " ".join(message.split())
+    key = re.search(r'Parser key "([^"]+)"', message)
+    nested = re.search(r"NestedArg\(key='([^']+)'", message)
+    reason = re.search(r"Errors: - (.+?)(?: - |$| Given value)", message)
+    if not (key and reason):
+        return message
+    path = ".".join(part.group(1) for part in (key, nested) if part)
+    return f"{path}: {reason.group(1).rstrip('.')}; 'python -m lightning_n2m fit -c CONFIG --print_config' lists all keys."

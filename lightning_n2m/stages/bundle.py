@@ -86,7 +86,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Stage, "model")
     try:
-        return parser.instantiate_classes(parser.parse_object({"model": config}))["model"]
+        return parser.instantiate(parser.parse_object({"model": config}))["model"]
     except ArgumentError as error:
         raise InputError(f"The stage's config is not valid: {' '.join(str(error).split())}") from error
 

@@ -1,0 +1,81 @@
+"""Every YAML in configs/ builds what it describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_n2m.cascade import Cascade
+from lightning_n2m.cli import main
+from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.stages.bundle import build_stage
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+RECIPES = sorted((*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("starter/*.yaml")))
+MILLIONS = {
+    "waveform_generator": 724,
+    "waveform_cascader": 487,
+    "spectrogram_generator": 745,
+    "spectrogram_vocoder": 25.7,
+    "super_resolution": 81,
+}
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def test_there_is_a_recipe_for_each_stage() -> None:
+    assert {named(path) for path in RECIPES} == {f"{kind}/{name}" for kind in ("paper", "starter") for name in MILLIONS}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+def test_a_recipe_builds_its_stage_and_evaluates_it(path: Path) -> None:
+    """Shapes on the meta device: what the network returns is what the target is."""
+    with torch.device("meta"):
+        stage = build_stage(yaml.safe_load(path.read_text())["model"])
+        length = round(stage.seconds * stage.output_rate)
+        x = torch.empty(2, stage.network.channels, length)
+        stacked = stage.network.entry.in_channels - stage.network.channels
+        told = Conditions(stacked=torch.empty(2, stacked, length) if stacked else None)
+        assert stage.network(x, torch.empty(2), told).shape == x.shape
+    sampling = stage.sampling
+    assert len(step_times(sampling.steps, sampling.total, sampling.reverse)) > 1
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_the_paper_recipes_have_the_papers_size(name: str) -> None:
+    config = yaml.safe_load((CONFIGS / "paper" / f"{name}.yaml").read_text())["model"]
+    with torch.device("meta"):
+        stage = build_stage(config)
+    millions = sum(p.numel() for p in stage.network.parameters()) / 1e6
+    assert millions == pytest.approx(MILLIONS[name], rel=0.08)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=named)
+@pytest.mark.parametrize("overlay", sorted(CONFIGS.glob("trainer/*.yaml")), ids=lambda path: path.stem)
+def test_the_command_line_takes_every_recipe_under_every_overlay(
+    path: Path, overlay: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", f"--config={path}", f"--config={overlay}", "--data.shards=anywhere", "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["trainer"]["accelerator"] == yaml.safe_load(overlay.read_text())["trainer"]["accelerator"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("cascade/*.yaml")), ids=named)
+def test_the_cascades_load_the_weights_that_come_with_the_project(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Cascade, "model")
+    cascade = parser.instantiate(parser.parse_object({"model": yaml.safe_load(path.read_text())["model"]})).model
+    assert cascade.sample_rate == 24_000
+    assert len(cascade.stages) == 3
