@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed job left half written in a folder."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def write_aside(path: Path, data: bytes | str) -> None:
     """Write a file that appears under its name only when it is complete.
 

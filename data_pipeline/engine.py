@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TypeVar
 
+from lightning_n2m.errors import InputError
+
 U = TypeVar("U")
 R = TypeVar("R")
 
@@ -40,8 +42,11 @@ def run(function: Callable[[U], R], units: Sequence[U], workers: int | None = No
         workers: Number of processes; 1 works in this one; all cores when none is given.
 
     Raises:
+        InputError: if the number of workers is below 1.
         Exception: whatever a unit raised; what was not begun by then is dropped.
     """
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: give 1 or more.")
     workers = min(workers or cores(), max(1, len(units)))
     if workers == 1:
         yield from map(function, units)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline import track as tracks
-from data_pipeline.aside import write_aside
+from data_pipeline.aside import sweep, write_aside
 from data_pipeline.clips import TOLERANCE, cut, starts
 from data_pipeline.engine import run
 from data_pipeline.layout import RECORDS, Result, Unit, plan
@@ -76,6 +76,8 @@ def shard(
         )
     (output / RECORDS).mkdir(parents=True, exist_ok=True)
     _claim(output, settings)
+    sweep(output)
+    sweep(output / RECORDS)
     units = plan(usable, settings, str(output))
     missing = [unit for unit in units if not unit.is_done()]
     amount = {

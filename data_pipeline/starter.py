@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.aside import write_aside
+from data_pipeline.aside import sweep, write_aside
 from data_pipeline.engine import run
 from data_pipeline.progress import progress
 from lightning_n2m.errors import InputError
@@ -37,7 +37,7 @@ def starter(
         pieces: Number of pieces to compose and render.
         seed: Seed of the compositions: equal seeds give equal pieces, however many are made.
         workers: Processes that render; all cores when none is given.
-        recorded: Whether to fetch the recordings, some 390 MB.
+        recorded: Whether to fetch the recordings, some 380 MB.
         cache: Folder for downloaded packages; one in the user's cache when none is given.
 
     Raises:
@@ -50,6 +50,7 @@ def starter(
     cache = cache or debian.cache_folder()
     (output / "rendered").mkdir(parents=True, exist_ok=True)
     _claim(output, seed)
+    sweep(output / "rendered")
     lines: list[dict[str, object]] = []
     if recorded:
         from data_pipeline.sources.recordings import fetch

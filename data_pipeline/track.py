@@ -142,7 +142,7 @@ def read_manifest(path: Path) -> list[Track]:
     Raises:
         InputError: if it is missing, damaged or empty.
     """
-    tracks = []
+    found: dict[str, Track] = {}
     for place, values in read_json_lines(path, "build it with 'python -m data_pipeline manifest'"):
         try:
             known = {f.name for f in dataclasses.fields(Track)}
@@ -154,10 +154,12 @@ def read_manifest(path: Path) -> list[Track]:
                 raise ValueError("no audio")
         except (TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{place} is no track ({error}); build the manifest again.") from error
-        tracks.append(track)
-    if not tracks:
+        if track.track_id in found:
+            raise InputError(f"{place} lists track {track.track_id} a second time; keep one of the lines.")
+        found[track.track_id] = track
+    if not found:
         raise InputError(f"{path} lists no tracks; look into {path.with_name(REJECTED)} for the reasons.")
-    return tracks
+    return list(found.values())
 
 
 def read_json_lines(path: Path, remedy: str) -> list[tuple[str, Any]]:

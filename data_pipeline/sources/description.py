@@ -135,6 +135,8 @@ def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
     who, details = _players(truth, words)
     noun, bpm = f"{words.tempo} {words.noun}", truth.tempo_bpm
     drums = " and drums" if truth.drums else ""
+    # A slow blues is slow by its name.
+    pace = truth.genre if truth.genre.startswith("slow ") else f"{truth.tempo} {truth.genre}"
     first = rng.choice(
         [
             f"{noun} {rng.choice(who)} in {words.key}.",
@@ -146,8 +148,7 @@ def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
         [
             f"{_article(words.noun)} in {words.key} at {bpm} bpm.",
             f"{words.tempo} {truth.genre} with {truth.lead}{drums} at {bpm} bpm.",
-            f"{_article(truth.tempo)} {truth.genre} instrumental in {truth.metre} time, "
-            f"{truth.mode} key, {bpm} beats per minute.",
+            f"{_article(pace)} instrumental in {truth.metre} time, {truth.mode} key, {bpm} beats per minute.",
         ]
     )
     feeling = rng.choice(

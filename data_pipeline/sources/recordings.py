@@ -124,9 +124,10 @@ def _facts(package: Package, path: Path) -> dict[str, object]:
     tags = io.probe(path).tags
     name = re.fullmatch(package.title, path.stem) if package.title else None
     title = "" if name else tags.get("title", "")
+    words = re.sub(r"[_\W\d]+", " ", name[1] if name else path.stem)
     genre = tags.get("genre", "").lower()
     return {
-        "title": title or re.sub(r"[_\W\d]+", " ", name[1] if name else path.stem).strip().capitalize(),
+        "title": title or words.strip().capitalize() or path.stem,
         "artist": tags.get("artist") or package.artist,
         "album": package.album or tags.get("album", ""),
         "year": tags.get("date", "")[:4],

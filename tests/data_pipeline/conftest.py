@@ -1,0 +1,42 @@
+"""Real clips, and folders that grow out of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.__main__ import main
+
+CLIPS = Path(__file__).parents[1] / "clips"
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """Twelve pieces of 30 seconds, with metadata.jsonl."""
+    return CLIPS
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """A folder of four real pieces, in sub-folders, without metadata."""
+    folder = tmp_path / "music"
+    for name in ("waltz", "hymn", "tango", "techno"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(CLIPS / f"{name}.ogg", folder / name / "piece.ogg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of all twelve pieces."""
+    path = tmp_path_factory.mktemp("manifest") / "manifest.jsonl"
+    arguments = ["--source", str(CLIPS), "--metadata", str(CLIPS / "metadata.jsonl"), "--workers", "1"]
+    assert main(["manifest", *arguments, "--output", str(path)]) == 0
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, with its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
