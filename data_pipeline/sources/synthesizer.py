@@ -10,6 +10,7 @@ import numpy as np
 from data_pipeline.sources import debian
 from data_pipeline.sources.events import DRUMS, Event
 from data_pipeline.sources.instruments import is_bass
+from lightning_n2m.errors import InputError
 
 RATE = (
     48_000  # Pitched-up samples alias at the output rate, so notes are made at twice the 24 kHz that is kept.
@@ -36,11 +37,16 @@ class Synthesizer:
         cache: Folder that keeps unpacked Debian packages.
 
     Raises:
-        InputError: if a sound font cannot be had.
+        InputError: if a sound font or tinysoundfont itself cannot be had.
     """
 
     def __init__(self, cache: Path) -> None:
-        import tinysoundfont
+        try:
+            import tinysoundfont
+        except ImportError as error:
+            raise InputError(
+                "tinysoundfont is not installed; run 'python -m pip install --no-deps tinysoundfont'."
+            ) from error
 
         self._synth = tinysoundfont.Synth(samplerate=RATE)
         self._fonts = {

@@ -112,7 +112,8 @@ def test_cuts_at_other_rates_fall_on_the_sample(rate: int, tmp_path: Path) -> No
         when = clip.start_s + np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
         wanted = 0.4 * np.sin(2 * np.pi * 440 * when) + 0.2 * np.sin(2 * np.pi * 1234.5 * when)
         heard = samples(found[f"{clip.key}.flac"])
-        assert np.abs(heard - wanted)[SAMPLE_RATE // 10 : -SAMPLE_RATE // 10].max() < 1e-3
+        # To the very edges: a clip is cut out of resampled music, not resampled after the cut.
+        assert np.abs(heard - wanted).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,11 @@ def test_a_track_that_went_bad_is_named_and_the_run_goes_on(music: Path, tmp_pat
     main(["manifest", "--source", str(music), "--output", str(tmp_path / "m.jsonl"), "--workers", "1"])
     (music / "waltz/piece.ogg").write_bytes(b"overwritten")
     (music / "hymn/piece.ogg").unlink()
+    shutil.copy(music / "techno/piece.ogg", music / "tango/piece.ogg")
     assert shard(tmp_path / "m.jsonl", tmp_path / "shards", *SHORT) == 0
     lines = [json.loads(line) for line in (tmp_path / "shards/rejected.jsonl").read_text().splitlines()]
-    assert [line["path"] for line in lines] == ["hymn/piece.ogg", "waltz/piece.ogg"]
-    assert sum(item.clips for item in read_index(tmp_path / "shards").shards) == 2 * 3
+    assert [line["path"] for line in lines] == ["hymn/piece.ogg", "tango/piece.ogg", "waltz/piece.ogg"]
+    assert sum(item.clips for item in read_index(tmp_path / "shards").shards) == 3
     assert str(music) not in (tmp_path / "shards/rejected.jsonl").read_text()
 
 
