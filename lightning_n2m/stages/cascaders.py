@@ -74,6 +74,8 @@ class SpectrogramVocoder(_Refiner):
         mel: Analysis and scaling of the log-mel, the generator's to the letter.
         seconds: Length of a training crop.
         augmentation: Damage of the spectrogram in training.
+        condition_scale: Factor of the spectrogram before noise is added; 1 in the paper. About 2.5 brings music to
+            unit variance, so that the noise levels mean what they mean for audio.
         kwargs: See `Stage`.
 
     Raises:
@@ -86,9 +88,10 @@ class SpectrogramVocoder(_Refiner):
         mel: MelSettings = MelSettings(),
         seconds: float = 4.0,
         augmentation: Augmentation = Augmentation(t_max=1.0, blur_std=(0.2, 1.0)),
+        condition_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        conditioner = Spectrogram(mel, augmentation)
+        conditioner = Spectrogram(mel, augmentation, condition_scale)
         super().__init__(sample_rate=mel.sample_rate, seconds=seconds, conditioner=conditioner, **kwargs)
         self.mel = mel
         if self.network.total_stride != mel.hop:
