@@ -45,6 +45,10 @@ class Conditions:
         """Both one after the other along the batch axis, for one pass through the network.
 
         Texts of different lengths are padded; the mask hides the padding.
+
+        Raises:
+            ValueError: if only one of the two has an entrance: the other's rows would go without it
+                unnoticed. The null text is `drop_text`, not a missing one.
         """
         if self.text is None or other.text is None or self.text.shape[1] == other.text.shape[1]:
             return self._join(other)
@@ -71,5 +75,7 @@ class Conditions:
         joined = {}
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            joined[field.name] = None if mine is None or theirs is None else torch.cat([mine, theirs])
+            if (mine is None) != (theirs is None):
+                raise ValueError(f"only one of the conditions has '{field.name}', so they cannot be joined")
+            joined[field.name] = None if mine is None else torch.cat([mine, theirs])
         return Conditions(**joined)

@@ -45,7 +45,8 @@ class UNet1d(nn.Module):
         checkpointing: Recompute the blocks in the backward pass to save memory.
 
     Raises:
-        InputError: if the lists differ in length, or a level attends to text that has no width.
+        InputError: if the lists differ in length, a level attends to text that has no width or has
+            channels that the heads do not divide, the kernel is even, or the base dimension odd.
     """
 
     def __init__(
@@ -82,6 +83,18 @@ class UNet1d(nn.Module):
             raise InputError(
                 "The network attends to text, but its text_channels are null; give the encoder's width."
             )
+        if kernel_size % 2 == 0:
+            raise InputError(
+                f"The network's kernel_size is {kernel_size}; give an odd one, which has a middle."
+            )
+        if base_channels % 2:
+            raise InputError(f"The network's base_channels is {base_channels}; give an even number.")
+        for i, attends in enumerate(zip(self_attention, cross_attention, strict=True)):
+            if any(attends) and base_channels * multipliers[i] % heads:
+                raise InputError(
+                    f"Level {i + 1} of the network has {base_channels * multipliers[i]} channels, which "
+                    f"{heads} heads cannot share evenly; change heads, base_channels or multipliers."
+                )
         self.channels, self.text_channels = channels, text_channels
         self.total_stride = math.prod(strides)
         self.checkpointing = checkpointing
