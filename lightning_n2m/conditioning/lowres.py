@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_1d
 from lightning_n2m.audio.resample import fft_upsample, resample
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
+from lightning_n2m.errors import InputError
 
 
 class LowResolution(Conditioner):
@@ -32,11 +36,24 @@ class LowResolution(Conditioner):
     def fit(self, signal: Tensor, length: int) -> Tensor:
         """Band-limited up-sampling to ``length`` samples.
 
-        A rate that does not divide (65,536 samples at 16 kHz are 13,107.2 at 3.2 kHz) leaves the low
-        signal a fraction of a sample too long: the whole grid is raised, then cut.
+        Where the rates do not divide (65,536 samples at 16 kHz are 13,107.2 at 3.2 kHz), the last
+        sample is held until the two grids meet, since raising part of a step would stretch the time
+        of the whole signal; what is too long is cut.
+
+        Raises:
+            InputError: if the signal is too short by more than rounding.
         """
-        full = -(-signal.shape[-1] * self.target_rate // self.rate)
-        return fft_upsample(signal, full)[..., :length]
+        time = signal.shape[-1]
+        needed = -(-length * self.rate // self.target_rate)
+        if needed - time > 1:
+            raise InputError(
+                f"The signal to refine has {time} samples at {self.rate} Hz, but {length} samples at "
+                f"{self.target_rate} Hz need {needed}; give one that lasts as long as the output."
+            )
+        step = self.rate // math.gcd(self.rate, self.target_rate)
+        whole = -(-max(time, needed) // step) * step
+        held = torch.nn.functional.pad(signal, (0, whole - time), mode="replicate")
+        return fft_upsample(held, whole * self.target_rate // self.rate)[..., :length]
 
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of size 10 (section 4.1)."""

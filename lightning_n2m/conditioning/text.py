@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lightning_n2m.errors import InputError
@@ -66,11 +67,22 @@ class TextEncoder:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer that belongs to the model."""
+        """The tokenizer that belongs to the model.
+
+        Raises:
+            InputError: if it cannot be loaded, or knows no words.
+        """
         if self._tokenizer is None:
             from transformers import AutoTokenizer
 
-            self._tokenizer = self._load(AutoTokenizer)
+            tokenizer = self._load(AutoTokenizer)
+            # Where its files are missing, transformers makes up one to which all words are unknown.
+            if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+                raise InputError(
+                    f"The text encoder '{self.model}' holds no tokenizer's vocabulary; save the model's own "
+                    "tokenizer there too, by save_pretrained."
+                )
+            self._tokenizer = tokenizer
         return self._tokenizer
 
     def count_tokens(self, text: str) -> int:
@@ -127,7 +139,7 @@ class TextEncoder:
     def _load(self, kind: Any, **options: Any) -> Any:
         try:
             return kind.from_pretrained(_locate(self.model), **options)
-        except (OSError, ValueError, ImportError, KeyError) as error:
+        except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"The text encoder '{self.model}' cannot be loaded ({reason}); set the stage's text.model to "
@@ -136,11 +148,16 @@ class TextEncoder:
 
 
 def _locate(model: str) -> str:
-    """Folder of ``package:NAME/FOLDER``; any other name as it is."""
+    """Folder of ``package:NAME/FOLDER``; any other name as it is, but a path must be there."""
     if not model.startswith("package:"):
+        if model.startswith((".", "/")) and not Path(model).is_dir():
+            raise FileNotFoundError("there is no such folder")
         return model
     package, _, folder = model.removeprefix("package:").partition("/")
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise ImportError(f"the Python package {package} is not installed")
-    return str(Path(found.submodule_search_locations[0]) / folder)
+    path = Path(found.submodule_search_locations[0]) / folder
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no such folder as {path}")
+    return str(path)
