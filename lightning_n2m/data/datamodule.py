@@ -93,6 +93,10 @@ class AudioDataModule(LightningDataModule):
         """A fixed set of clips of the validation split."""
         return self._fixed("validation")
 
+    def test_dataloader(self) -> DataLoader:
+        """A fixed set of clips of the test split."""
+        return self._fixed("test")
+
     def predict_dataloader(self) -> DataLoader:
         """A fixed set of clips of the test split."""
         return self._fixed("test")

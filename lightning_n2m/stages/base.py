@@ -164,6 +164,13 @@ class Stage(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Unweighted loss at fixed times, with noise fixed to the sample: comparable over the run."""
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same on the test split."""
+        self._measure(batch, "test")
+
+    def _measure(self, batch: Batch, prefix: str) -> None:
         losses = []
         for t in self.validation_times:
             random = SampleRandom(f"validation {t}", batch["number"].tolist(), self.device)
@@ -172,9 +179,10 @@ class Stage(LightningModule):
             network = functools.partial(self.network, conditions=conditions)
             times = torch.full((len(x0),), t, device=self.device)
             loss = self.objective.loss(network, x0, times, random.normal(*x0.shape[1:])).plain.mean()
-            self.log(f"val/loss_t{t:g}", loss, batch_size=len(x0), sync_dist=True)
+            self.log(f"{prefix}/loss_t{t:g}", loss, batch_size=len(x0), sync_dist=True)
             losses.append(loss)
-        self.log("val/loss", torch.stack(losses).mean(), batch_size=len(x0), sync_dist=True, prog_bar=True)
+        mean = torch.stack(losses).mean()
+        self.log(f"{prefix}/loss", mean, batch_size=len(x0), sync_dist=True, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[Generated]:
         """This stage alone, on real low-fidelity input."""
