@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule
 from rich.progress import Progress, TimeRemainingColumn
@@ -66,7 +66,8 @@ class Cascade(LightningModule):
     Args:
         generator: Text to 3.2 kHz audio, or to a log-mel.
         refiner: Either of them to 16 kHz audio.
-        super_resolution: 16 kHz audio to 24 kHz audio; null to stop at 16 kHz, as the paper's evaluation does.
+        super_resolution: 16 kHz audio to 24 kHz audio; null to stop at 16 kHz, as the
+            paper's evaluation does.
         seconds: Length of the music.
         seed: Seed of all noise.
         negative: Prompt to lead away from.
@@ -96,25 +97,43 @@ class Cascade(LightningModule):
 
     def _check(self, folders: list[str]) -> None:
         """Refuse stages in the wrong place and neighbours that speak of different signals."""
-        first, second, *rest = self.stages
+        first, second, *rest = self._row
         if not isinstance(first, WaveformGenerator | SpectrogramGenerator):
-            raise InputError(f"{folders[0]} holds a {type(first).__name__}; model.generator needs a generator.")
+            raise InputError(
+                f"{folders[0]} holds a {type(first).__name__}; model.generator needs a generator."
+            )
         needed = WaveformCascader if isinstance(first, WaveformGenerator) else SpectrogramVocoder
         if not isinstance(second, needed):
-            raise InputError(f"{folders[1]} holds a {type(second).__name__}; after this generator comes a {needed.__name__}.")
+            raise InputError(
+                f"{folders[1]} holds a {type(second).__name__}; after this generator comes a "
+                f"{needed.__name__}."
+            )
         if isinstance(second, SpectrogramVocoder) and second.mel != first.mel:
-            raise InputError(f"{folders[0]} and {folders[1]} were trained on different log-mels; retrain one of them.")
+            raise InputError(
+                f"{folders[0]} and {folders[1]} were trained on different log-mels; retrain one of them."
+            )
         if rest and not isinstance(rest[0], SuperResolution):
-            raise InputError(f"{folders[2]} holds a {type(rest[0]).__name__}; model.super_resolution needs a SuperResolution.")
-        for before, after, folder in zip(self.stages, self.stages[1:], folders[1:], strict=False):
-            low = after.conditioner.rate if isinstance(after.conditioner, LowResolution) else before.sample_rate
+            raise InputError(
+                f"{folders[2]} holds a {type(rest[0]).__name__}; model.super_resolution needs a "
+                "SuperResolution."
+            )
+        for before, after, folder in zip(self._row, self._row[1:], folders[1:], strict=False):
+            low = (
+                after.conditioner.rate if isinstance(after.conditioner, LowResolution) else before.sample_rate
+            )
             if low != before.sample_rate:
-                raise InputError(f"{folder} refines {low} Hz audio, but the stage before makes {before.sample_rate} Hz.")
+                raise InputError(
+                    f"{folder} refines {low} Hz audio, but the stage before makes {before.sample_rate} Hz."
+                )
+
+    @property
+    def _row(self) -> list[Stage]:
+        return cast("list[Stage]", list(self.stages))
 
     @property
     def sample_rate(self) -> int:
         """Rate of the music in Hz."""
-        return self.stages[-1].sample_rate
+        return self._row[-1].sample_rate
 
     def generate(self, prompts: list[str], numbers: list[int]) -> Tensor:
         """Music for prompts, ``(b, 1, seconds * sample_rate)``.
@@ -127,7 +146,7 @@ class Cascade(LightningModule):
         signal: Tensor | None = None
         bars = Progress(*Progress.get_default_columns(), TimeRemainingColumn(), disable=not self.progress)
         with bars:
-            for stage in self.stages:
+            for stage in self._row:
                 name = type(stage).__name__
                 task = bars.add_task(name, total=None)
                 random = SampleRandom(f"{self.seed} {name}", numbers, self.device)
@@ -145,7 +164,7 @@ class Cascade(LightningModule):
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[Generated]:
         """Music for a batch of `lightning_n2m.data.prompts.Prompts`."""
         audio = self.generate([item["prompt"] for item in batch], [item["variation"] for item in batch])
-        stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self.stages]
+        stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self._row]
         shared = {"seed": self.seed, "seconds": self.seconds, "negative": self.negative, "stages": stages}
         return [
             Generated(row, self.sample_rate, self._name(item), {**item, **shared})

@@ -22,7 +22,7 @@ Train and run the stages of Noise2Music.
 
 commands:
   fit        train a stage:      fit -c configs/starter/waveform_generator.yaml
-  validate   measure its loss:   validate -c RUN_FOLDER/config.yaml --ckpt_path RUN_FOLDER/checkpoints/last.ckpt
+  validate   measure its loss:   validate -c RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
   test       the same on the test split
   predict    make music:         predict -c configs/cascade/spectrogram.yaml --data.prompt "a slow waltz"
   export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER
@@ -48,7 +48,11 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         sys.exit(_refuse(str(wrong)))
     except pickle.UnpicklingError:
-        sys.exit(_refuse("The file that --ckpt_path names carries code or is no checkpoint; give one that 'fit' wrote."))
+        sys.exit(
+            _refuse(
+                "The file that --ckpt_path names carries code or is no checkpoint; give one that 'fit' wrote."
+            )
+        )
     except FileNotFoundError as error:
         sys.exit(_refuse(f"{' '.join(str(error).split())}; give a path that exists."))
 
@@ -72,7 +76,7 @@ def _export(args: list[str]) -> None:
         raise InputError("export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER'.")
     from lightning_n2m.stages.bundle import save_stage
 
-    print(f"{save_stage(*args)} holds the averaged weights and the config of {args[0]}.")
+    print(f"{save_stage(args[0], args[1])} holds the averaged weights and the config of {args[0]}.")
 
 
 def _run(args: list[str] | None) -> LightningCLI:
@@ -120,7 +124,9 @@ def _run(args: list[str] | None) -> LightningCLI:
             chosen = self.config[self.subcommand]
             chosen.weights_only = True  # A checkpoint holds tensors; one that carries code is refused.
             if self.subcommand == "predict":
-                chosen.return_predictions = False  # `Output` has written them; keeping all would fill the memory.
+                chosen.return_predictions = (
+                    False  # `Output` has written them; keeping all would fill the memory.
+                )
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
             root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
@@ -135,7 +141,8 @@ def _run(args: list[str] | None) -> LightningCLI:
             last = Path(self.trainer.default_root_dir) / LAST
             if last.is_file() and self.config_init.fit.ckpt_path is None:
                 raise InputError(
-                    f"{last} exists: go on with '--ckpt_path last', or train elsewhere with --trainer.default_root_dir."
+                    f"{last} exists: go on with '--ckpt_path last', or train elsewhere with "
+                    "--trainer.default_root_dir."
                 )
 
     return StageCli(
@@ -163,4 +170,5 @@ def _one_sentence(message: str) -> str:
     if not (key and reason):
         return message
     path = ".".join(part.group(1) for part in (key, nested) if part)
-    return f"{path}: {reason.group(1).rstrip('.')}; 'python -m lightning_n2m fit -c CONFIG --print_config' lists all keys."
+    wrong = f"{path}: {reason.group(1).rstrip('.')}"
+    return f"{wrong}; 'python -m lightning_n2m fit -c CONFIG --print_config' lists all keys."

@@ -31,7 +31,9 @@ def named(path: Path) -> str:
 
 
 def test_there_is_a_recipe_for_each_stage() -> None:
-    assert {named(path) for path in RECIPES} == {f"{kind}/{name}" for kind in ("paper", "starter") for name in MILLIONS}
+    assert {named(path) for path in RECIPES} == {
+        f"{kind}/{name}" for kind in ("paper", "starter") for name in MILLIONS
+    }
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=named)
@@ -70,12 +72,16 @@ def test_the_command_line_takes_every_recipe_under_every_overlay(
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("cascade/*.yaml")), ids=named)
-def test_the_cascades_load_the_weights_that_come_with_the_project(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cascades_load_the_weights_that_come_with_the_project(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Cascade, "model")
-    cascade = parser.instantiate(parser.parse_object({"model": yaml.safe_load(path.read_text())["model"]})).model
+    cascade = parser.instantiate(
+        parser.parse_object({"model": yaml.safe_load(path.read_text())["model"]})
+    ).model
     assert cascade.sample_rate == 24_000
     assert len(cascade.stages) == 3

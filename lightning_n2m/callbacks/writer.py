@@ -48,7 +48,9 @@ class Output(BasePredictionWriter):
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
-            line = json.dumps({"file": path.name, "sample_rate": clip.sample_rate, **clip.record}, ensure_ascii=False)
+            line = json.dumps(
+                {"file": path.name, "sample_rate": clip.sample_rate, **clip.record}, ensure_ascii=False
+            )
             # One write in append mode: ranks that share the folder do not tear each other's lines.
             with (self.folder / "manifest.jsonl").open("ab", buffering=0) as manifest:
                 manifest.write(line.encode() + b"\n")
@@ -58,7 +60,9 @@ class Output(BasePredictionWriter):
         """An empty file under the first free name, so that no other rank takes it."""
         number = 1
         while True:
-            path = self.folder / (f"{name}.{self.format}" if number == 1 else f"{name}-{number}.{self.format}")
+            path = self.folder / (
+                f"{name}.{self.format}" if number == 1 else f"{name}-{number}.{self.format}"
+            )
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 return path

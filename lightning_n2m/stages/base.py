@@ -149,7 +149,7 @@ class Stage(LightningModule):
         sums = torch.zeros(2, TIME_BUCKETS, device=plain.device)
         sums.index_add_(1, buckets, torch.stack([plain, torch.ones_like(plain)]))
         self._bucket_sums = sums if self._bucket_sums is None else self._bucket_sums + sums
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             for i, (total, count) in enumerate(self._bucket_sums.T.tolist()):
                 if count:
                     self.log(f"train/loss_t{i}", total / count, batch_size=int(count))
@@ -190,7 +190,11 @@ class Stage(LightningModule):
         random = SampleRandom(f"{self.seed} predict", batch["number"].tolist(), self.device)
         seconds = batch["audio"].shape[-1] / self.sample_rate
         audio = self.to_audio(self.generate(batch["caption"], seconds, random, signal))
-        record = {"stage": type(self).__name__, "seed": self.seed, "sampling": dataclasses.asdict(self.sampling)}
+        record = {
+            "stage": type(self).__name__,
+            "seed": self.seed,
+            "sampling": dataclasses.asdict(self.sampling),
+        }
         return [
             Generated(row, self.sample_rate, key, {"key": key, "prompt": caption, **record})
             for row, key, caption in zip(audio, batch["key"], batch["caption"], strict=True)
@@ -226,7 +230,9 @@ class Stage(LightningModule):
         conditions = Conditions()
         if self.conditioner is not None:
             if signal is None:
-                raise InputError(f"{type(self).__name__} refines a signal; give it the output of the stage before.")
+                raise InputError(
+                    f"{type(self).__name__} refines a signal; give it the output of the stage before."
+                )
             level, schedule = self.sampling.level, self.objective.schedule
             conditions = self.conditioner.at_level(signal, length, level, schedule, random)
         unconditional = conditions
@@ -250,7 +256,9 @@ class Stage(LightningModule):
         )
         return x0 / self.scale
 
-    def _denoise(self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions) -> Denoised:
+    def _denoise(
+        self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
+    ) -> Denoised:
         """Guided and clipped estimate, in windows where the stage was trained on crops."""
         length = x_t.shape[-1]
         t = torch.full((len(x_t),), time, device=x_t.device)
@@ -265,7 +273,8 @@ class Stage(LightningModule):
             both = told.cat(unconditional.slice(start, stop, self.network.total_stride))
             network = functools.partial(self.network, conditions=both)
             x0 = self.objective.denoise(network, torch.cat([x, x]), torch.cat([t, t])).x0
-            return guide(*x0.chunk(2), guidance.scale, guidance.rescale)
+            conditional, other = x0.chunk(2)
+            return guide(conditional, other, guidance.scale, guidance.rescale)
 
         window = length if self.conditioner is None else round(self.seconds * self.output_rate)
         overlap = round(window * self.sampling.overlap)

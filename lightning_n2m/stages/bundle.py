@@ -35,7 +35,9 @@ def load_stage(folder: str | Path) -> Stage:
     try:
         stage.network.load_state_dict(weights)
     except RuntimeError as error:
-        raise InputError(f"The weights in {folder} do not fit its {CONFIG}; both must come from one run.") from error
+        raise InputError(
+            f"The weights in {folder} do not fit its {CONFIG}; both must come from one run."
+        ) from error
     return stage.eval().requires_grad_(False)
 
 
@@ -70,7 +72,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise InputError(f"{folder} holds no {CONFIG}, so it is no stage folder; give one that 'fit' or 'export' wrote.")
+        raise InputError(
+            f"{folder} holds no {CONFIG}, so it is no stage folder; give one that 'fit' or 'export' wrote."
+        )
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
@@ -100,10 +104,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InputError(f"The checkpoint {path} does not exist; give a .ckpt file that 'fit' wrote.") from error
+        raise InputError(
+            f"The checkpoint {path} does not exist; give a .ckpt file that 'fit' wrote."
+        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"The checkpoint {path} carries code or is no checkpoint, and was not loaded; give one that 'fit' wrote."
+            f"The checkpoint {path} carries code or is no checkpoint, and was not loaded; give one that "
+            "'fit' wrote."
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
@@ -117,6 +124,10 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise InputError(f"{folder / WEIGHTS} is damaged; export the run again.") from error
     if not (folder / LAST).is_file():
-        raise InputError(f"{folder} holds neither {WEIGHTS} nor {LAST}; train the stage, or give another folder.")
+        raise InputError(
+            f"{folder} holds neither {WEIGHTS} nor {LAST}; train the stage, or give another folder."
+        )
     state = read_checkpoint(folder / LAST)["state_dict"]
-    return {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}
+    return {
+        name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")
+    }

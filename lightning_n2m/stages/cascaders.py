@@ -74,8 +74,8 @@ class SpectrogramVocoder(_Refiner):
         mel: Analysis and scaling of the log-mel, the generator's to the letter.
         seconds: Length of a training crop.
         augmentation: Damage of the spectrogram in training.
-        condition_scale: Factor of the spectrogram before noise is added; 1 in the paper. About 2.5 brings music to
-            unit variance, so that the noise levels mean what they mean for audio.
+        condition_scale: Factor of the spectrogram before noise is added; 1 in the paper. About 2.5
+            brings music to unit variance, so that the noise levels mean what they mean for audio.
         kwargs: See `Stage`.
 
     Raises:
@@ -96,8 +96,8 @@ class SpectrogramVocoder(_Refiner):
         self.mel = mel
         if self.network.total_stride != mel.hop:
             raise InputError(
-                f"The vocoder's strides multiply to {self.network.total_stride}, but a frame of the spectrogram "
-                f"is {mel.hop} samples; choose strides whose product is the hop."
+                f"The vocoder's strides multiply to {self.network.total_stride}, but a frame of the "
+                f"spectrogram is {mel.hop} samples; choose strides whose product is the hop."
             )
 
 

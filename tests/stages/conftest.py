@@ -33,7 +33,9 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         "--model.init_args.seconds": 0.48,
         "--model.network.base_channels": 96 if stage == "spectrogram_generator" else 8,
         "--model.network.multipliers": "[1,1,1,1]" if stage == "spectrogram_generator" else "[1,1,2,2]",
-        "--model.network.strides": str(STRIDES.get(stage, [2, 2, 2, 2] if stage == "spectrogram_generator" else [4, 4, 2, 2])),
+        "--model.network.strides": str(
+            STRIDES.get(stage, [2, 2, 2, 2] if stage == "spectrogram_generator" else [4, 4, 2, 2])
+        ),
         "--model.network.blocks": "[1,1,1,1]",
         "--model.network.self_attention": "[false,false,false,false]",
         "--model.network.cross_attention": f"[{','.join(attends)}]",
@@ -48,7 +50,12 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         "--trainer.enable_model_summary": "false",
         "--checkpoint.every_n_train_steps": 2,
     }
-    return ["-c", str(ROOT / "configs" / "starter" / f"{stage}.yaml"), *(f"{k}={v}" for k, v in options.items()), *more]
+    return [
+        "-c",
+        str(ROOT / "configs" / "starter" / f"{stage}.yaml"),
+        *(f"{k}={v}" for k, v in options.items()),
+        *more,
+    ]
 
 
 def fit(stage: str, shards: Path, run: Path, *more: str) -> None:

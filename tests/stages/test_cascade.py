@@ -42,8 +42,10 @@ def predict(exported: Path, out: Path, *more: str, route: str = "waveform") -> N
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_prompt_becomes_24_khz_audio_of_the_asked_length(exported: Path, tmp_path: Path, route: str) -> None:
-    predict(exported, tmp_path, "--data.prompt=a slow waltz, for \"piano\"", route=route)
+def test_a_prompt_becomes_24_khz_audio_of_the_asked_length(
+    exported: Path, tmp_path: Path, route: str
+) -> None:
+    predict(exported, tmp_path, '--data.prompt=a slow waltz, for "piano"', route=route)
     (file,) = tmp_path.glob("*.wav")
     info = probe(file)
     assert (info.sample_rate, info.frames, info.channels) == (24_000, 36_000, 1)
@@ -68,7 +70,12 @@ def test_prompts_from_a_file_and_from_standard_input(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "prompts.txt").write_text("Blues für Orgel\n\n古い歌\n", encoding="utf-8")
-    more = [f"--data.file={tmp_path / 'prompts.txt'}", "--data.variations=2", "--output.format=flac", "--data.batch_size=3"]
+    more = [
+        f"--data.file={tmp_path / 'prompts.txt'}",
+        "--data.variations=2",
+        "--output.format=flac",
+        "--data.batch_size=3",
+    ]
     predict(exported, tmp_path / "file", *more)
     monkeypatch.setattr("sys.stdin", io.StringIO("reggae\n"))
     predict(exported, tmp_path / "stdin", "--data.file=-")
@@ -106,7 +113,9 @@ def test_settings_of_the_command_line_reach_the_stages(exported: Path, tmp_path:
 
 def test_an_exported_stage_is_the_averaged_one(runs: Path, exported: Path) -> None:
     of_run, of_export = load_stage(runs / "super_resolution"), load_stage(exported / "super_resolution")
-    average = torch.load(runs / "super_resolution" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    average = torch.load(runs / "super_resolution" / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
     for name, tensor in of_run.network.state_dict().items():
         assert torch.equal(tensor, average[f"network.{name}"])
         torch.testing.assert_close(of_export.network.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
@@ -129,7 +138,7 @@ def test_long_clips_run_in_windows_without_seams(exported: Path) -> None:
 
 def test_stages_that_do_not_belong_together_are_refused(exported: Path) -> None:
     folders = {name: StageRun(str(exported / name)) for name in STAGES}
-    with pytest.raises(InputError, match="model.generator needs a generator"):
+    with pytest.raises(InputError, match=r"model\.generator needs a generator"):
         Cascade(folders["super_resolution"], folders["waveform_cascader"])
     with pytest.raises(InputError, match="after this generator comes a SpectrogramVocoder"):
         Cascade(folders["spectrogram_generator"], folders["waveform_cascader"])

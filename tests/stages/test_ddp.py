@@ -28,10 +28,16 @@ def test_two_gloo_processes_equal_one(shards: Path, tmp_path: Path) -> None:
         options += ["--trainer.max_steps=1"] if name == "start" else []
         options += ["--trainer.strategy=ddp"] if ranks > 1 else []
         done = subprocess.run(
-            [sys.executable, "-m", "lightning_n2m", "fit", *options], cwd=ROOT, capture_output=True, text=True, timeout=300
+            [sys.executable, "-m", "lightning_n2m", "fit", *options],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
     start, one, two = (weights(tmp_path / name) for name in ("start", "one", "two"))
     assert (one - two).norm() < 0.01 * (one - start).norm()
-    assert scalars(tmp_path / "two", "val/loss") == pytest.approx(scalars(tmp_path / "one", "val/loss"), rel=1e-4)
+    assert scalars(tmp_path / "two", "val/loss") == pytest.approx(
+        scalars(tmp_path / "one", "val/loss"), rel=1e-4
+    )
     assert load_stage(tmp_path / "two").sample_rate == 16_000

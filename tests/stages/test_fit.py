@@ -1,4 +1,4 @@
-"""Each stage trains, shows itself in TensorBoard, and goes on after an interruption as if nothing had been."""
+"""Each stage trains, shows itself in TensorBoard, and goes on after an interruption as if there was none."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from tests.stages.curves import board, scalars
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_logs_losses_audio_and_pictures(runs: Path, stage: str) -> None:
     tags = board(runs / stage).Tags()
-    assert {"train/loss", "train/learning_rate", "val/loss", "val/loss_t0.5", "listen/clip_rate"} <= set(tags["scalars"])
+    assert {"train/loss", "train/learning_rate", "val/loss", "val/loss_t0.5", "listen/clip_rate"} <= set(
+        tags["scalars"]
+    )
     assert any(tag.startswith("train/loss_t") for tag in tags["scalars"])
     assert {"listen/0/generated", "listen/0/real"} <= set(tags["audio"])
     assert {"listen/0/generated", "listen/0/real"} <= set(tags["images"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_resumed_run_repeats_the_uninterrupted_one(runs: Path, shards: Path, tmp_path: Path, stage: str) -> None:
+def test_a_resumed_run_repeats_the_uninterrupted_one(
+    runs: Path, shards: Path, tmp_path: Path, stage: str
+) -> None:
     fit(stage, shards, tmp_path, "--trainer.max_steps=4")
     fit(stage, shards, tmp_path, "--ckpt_path=last")
     whole, resumed = scalars(runs / stage, "train/loss"), scalars(tmp_path, "train/loss")
     assert len(whole) == 6
     assert resumed == whole
     assert scalars(tmp_path, "val/loss") == scalars(runs / stage, "val/loss")
-    mine, theirs = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (tmp_path, runs / stage))
+    mine, theirs = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (tmp_path, runs / stage)
+    )
     for kind in ("state_dict", "current_model_state"):
         assert mine[kind].keys() == theirs[kind].keys()
         assert all(torch.equal(mine[kind][name], theirs[kind][name]) for name in mine[kind])

@@ -28,12 +28,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_a_missing_shard_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "nowhere does not exist" in refused(capsys, "fit", *tiny("super_resolution", tmp_path / "nowhere", tmp_path))
+    assert "nowhere does not exist" in refused(
+        capsys, "fit", *tiny("super_resolution", tmp_path / "nowhere", tmp_path)
+    )
 
 
 def test_an_empty_shard_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "holds no index.json" in refused(capsys, "fit", *tiny("super_resolution", tmp_path / "empty", tmp_path / "run"))
+    assert "holds no index.json" in refused(
+        capsys, "fit", *tiny("super_resolution", tmp_path / "empty", tmp_path / "run")
+    )
 
 
 def test_a_corrupt_member(capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path) -> None:
@@ -44,7 +48,9 @@ def test_a_corrupt_member(capsys: pytest.CaptureFixture[str], shards: Path, tmp_
         with tarfile.open(path) as tar:
             for member in tar.getmembers():
                 if member.name.endswith(".flac"):
-                    data[member.offset_data + 200 : member.offset_data + member.size] = bytes(member.size - 200)
+                    data[member.offset_data + 200 : member.offset_data + member.size] = bytes(
+                        member.size - 200
+                    )
         path.write_bytes(data)
     said = refused(capsys, "fit", *tiny("super_resolution", copy, tmp_path / "run"))
     assert str(copy) in said and "cannot be used" in said
@@ -94,21 +100,33 @@ class _Code:
         return os.system, ("touch /tmp/n2m-checkpoint-code-ran",)
 
 
-def test_a_checkpoint_that_carries_code(capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_carries_code(
+    capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path
+) -> None:
     torch.save({"state_dict": _Code()}, tmp_path / "bad.ckpt", pickle_module=pickle)
-    said = refused(capsys, "fit", *tiny("super_resolution", shards, tmp_path / "run", f"--ckpt_path={tmp_path / 'bad.ckpt'}"))
+    said = refused(
+        capsys,
+        "fit",
+        *tiny("super_resolution", shards, tmp_path / "run", f"--ckpt_path={tmp_path / 'bad.ckpt'}"),
+    )
     assert "carries code" in said
     assert not Path("/tmp/n2m-checkpoint-code-ran").exists()
 
 
-def test_a_checkpoint_that_is_not_there(capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path) -> None:
-    said = refused(capsys, "fit", *tiny("super_resolution", shards, tmp_path, f"--ckpt_path={tmp_path / 'no.ckpt'}"))
+def test_a_checkpoint_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path
+) -> None:
+    said = refused(
+        capsys, "fit", *tiny("super_resolution", shards, tmp_path, f"--ckpt_path={tmp_path / 'no.ckpt'}")
+    )
     assert "no.ckpt" in said
 
 
 def test_training_over_a_run(capsys: pytest.CaptureFixture[str], runs: Path, shards: Path) -> None:
     before = (runs / "super_resolution" / "config.yaml").read_bytes()
-    said = refused(capsys, "fit", *tiny("super_resolution", shards, runs / "super_resolution", "--model.seed=5"))
+    said = refused(
+        capsys, "fit", *tiny("super_resolution", shards, runs / "super_resolution", "--model.seed=5")
+    )
     assert "--ckpt_path last" in said
     assert (runs / "super_resolution" / "config.yaml").read_bytes() == before
 
@@ -127,14 +145,24 @@ def test_an_empty_prompt(capsys: pytest.CaptureFixture[str], runs: Path, prompt:
     assert "The prompt is empty" in said
 
 
-def test_a_stage_folder_without_weights(capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path) -> None:
+def test_a_stage_folder_without_weights(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path
+) -> None:
     shutil.copy(runs / "waveform_generator" / "config.yaml", tmp_path)
-    assert "holds neither weights.safetensors" in refused(capsys, "export", str(tmp_path), str(tmp_path / "out"))
+    assert "holds neither weights.safetensors" in refused(
+        capsys, "export", str(tmp_path), str(tmp_path / "out")
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_exit_code_and_standard_error_of_a_real_process(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lightning_n2m", "fit", *tiny("super_resolution", tmp_path / "nowhere", tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "lightning_n2m",
+        "fit",
+        *tiny("super_resolution", tmp_path / "nowhere", tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.count("\n") < 6 and "Traceback" not in done.stderr
