@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from lightning.pytorch import LightningModule
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from lightning_n2m.conditioning.lowres import LowResolution
@@ -144,20 +144,16 @@ class Cascade(LightningModule):
                 whatever else is in the batch.
         """
         signal: Tensor | None = None
-        bars = Progress(*Progress.get_default_columns(), TimeRemainingColumn(), disable=not self.progress)
-        with bars:
+        with Progress(disable=not self.progress) as bars:
             for stage in self._row:
                 name = type(stage).__name__
                 task = bars.add_task(name, total=None)
+
+                def report(done: int, total: int, task: TaskID = task) -> None:
+                    bars.update(task, completed=done, total=total)
+
                 random = SampleRandom(f"{self.seed} {name}", numbers, self.device)
-                signal = stage.generate(
-                    prompts,
-                    self.seconds,
-                    random,
-                    signal,
-                    self.negative,
-                    lambda done, total, task=task: bars.update(task, completed=done, total=total),
-                )
+                signal = stage.generate(prompts, self.seconds, random, signal, self.negative, report)
         assert signal is not None
         return signal
 
