@@ -178,10 +178,11 @@ def read_captions(path: Path) -> dict[str, Captions]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not str.splitlines, which would also cut at line separators that are part of a caption.
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             captions: Captions = _from_fields(Captions, json.loads(line))
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}, line {number}, is damaged ({error}); label the shards again."
             ) from error

@@ -68,14 +68,17 @@ def read_shard(file: ShardFile) -> Iterator[RawClip]:
         with file.path.open("rb") as stream:
             members = webdataset.tariterators.tar_file_expander([{"url": str(file.path), "stream": stream}])
             for sample in webdataset.tariterators.group_by_keys(members):
+                audio = next((sample[kind] for kind in ("flac", "ogg", "wav") if kind in sample), None)
+                if audio is None or "json" not in sample:
+                    missing = "audio" if audio is None else "json"
+                    raise ValueError(f"{sample['__key__']} has no {missing}")
                 clip = Clip.from_json(sample["json"])
-                audio = next(sample[kind] for kind in ("flac", "ogg", "wav") if kind in sample)
                 yield RawClip(clip, audio, captions.get(clip.key), str(file.path))
                 number += 1
-    except InputError:
-        raise
     except Exception as error:  # tar, JSON and webdataset each raise their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # webdataset adds the stream and its path to the arguments of whatever went wrong.
+        words = error.strerror if isinstance(error, OSError) else str(error.args[0] if error.args else "")
+        reason = (words or type(error).__name__).splitlines()[0].partition(" @ <")[0]
         raise InputError(
             f"Shard {file.path} is damaged after {number} clips ({reason}); build it again."
         ) from error
@@ -173,10 +176,11 @@ class TrainingStream(IterableDataset):
                 f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple."
             )
         if len(self.files) < needed:
+            workable = len(self.files) // self.streams
             raise InputError(
                 f"There are {len(self.files)} training shards, but {needed} streams read at once "
-                "(data.num_workers x ranks); build more, smaller shards or lower data.num_workers to "
-                f"{len(self.files) // self.streams}."
+                "(data.num_workers x ranks); build more, smaller shards"
+                + (f" or lower data.num_workers to {workable}." if workable else " or use fewer ranks.")
             )
         if batch_size % (self.streams // world_size):
             raise InputError(

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_n2m.audio.io import encode
+from lightning_n2m.data.clips import RawClip
+from lightning_n2m.data.schema import INDEX, Captions, Clip, Index, Shard
+
+
+def clip_of(track: str, number: int = 0, seconds: float = 0.05, **fields) -> Clip:
+    return Clip(track, number, 30.0 * number, seconds, 24_000, **fields)
+
+
+def noise(seed: int, seconds: float, channels: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(channels, round(24_000 * seconds), generator=generator) - 0.5
+
+
+def _write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture
+def write_tar() -> Callable[..., None]:
+    """Writes (name, bytes) members to a tar file."""
+    return _write_tar
+
+
+@pytest.fixture
+def build(tmp_path) -> Callable[..., Path]:
+    """Builds a shard folder: one shard for each number of clips, all of them noise."""
+
+    def build(counts: Sequence[int], name="shards", split="train", seconds=0.05, captions=False) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        shards = []
+        for number, count in enumerate(counts):
+            clips = [clip_of(f"{name}{number:02d}x{i:02d}", seconds=seconds) for i in range(count)]
+            path = folder / f"audio-{number:06d}.tar"
+            members = []
+            for i, clip in enumerate(clips):
+                members += [
+                    (f"{clip.key}.flac", encode(noise(1000 * number + i, seconds), 24_000)),
+                    (f"{clip.key}.json", clip.to_json()),
+                ]
+            _write_tar(path, members)
+            data = path.read_bytes()
+            shard = Shard(
+                path.name, split, count, count * seconds, len(data), hashlib.sha256(data).hexdigest()
+            )
+            if captions:
+                lines = (
+                    Captions(clip.key, (f"A song called {clip.key}.",)).to_json() + "\n" for clip in clips
+                )
+                (folder / shard.captions_name).write_text("".join(lines), encoding="utf-8")
+            shards.append(shard)
+        (folder / INDEX).write_text(Index(tuple(shards), clip_seconds=seconds).to_json(), encoding="utf-8")
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def raw_clip() -> Callable[..., RawClip]:
+    """A clip as it comes out of a shard, with its audio replaced at will."""
+
+    def make(audio: bytes | None = None, seconds=1.0, captions: Captions | None = None, **fields) -> RawClip:
+        clip = replace(clip_of("track", seconds=seconds), **fields)
+        return RawClip(clip, encode(noise(0, seconds), 24_000) if audio is None else audio, captions, "a.tar")
+
+    return make

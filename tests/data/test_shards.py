@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import gc
+import itertools
+import pickle
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_n2m.audio.io import read
+from lightning_n2m.data import shards
+from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.shards import (
+    FixedClips,
+    ShardFile,
+    StreamOrder,
+    TrainingStream,
+    find_shards,
+    read_shard,
+)
+from lightning_n2m.errors import InputError
+
+SECONDS = 0.05
+DECODER = ClipDecoder(24_000, SECONDS, None)
+
+
+def name_only(raw, number):
+    """A decoder that passes over the audio, for questions of order."""
+    return {"key": raw.clip.key, "number": number}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The first batches of one rank, as a loader with so many workers would deal them."""
+
+    def run(files, batches, batch_size=4, workers=0, decoder=name_only, **options):
+        current = SimpleNamespace(id=0)
+        monkeypatch.setattr(shards, "get_worker_info", lambda: current if workers else None)
+        stream = TrainingStream(files, decoder, batch_size, workers=workers, **options)
+        iterators = [iter(stream) for _ in range(max(1, workers))]
+        dealt = []
+        for number in range(batches):
+            current.id = number % max(1, workers)
+            dealt.append(list(itertools.islice(iterators[current.id], batch_size)))
+        return dealt
+
+    return run
+
+
+def keys(batches):
+    return [example["key"] for batch in batches for example in batch]
+
+
+# Order -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_order_is_the_same_every_time(build, run, workers):
+    files = find_shards([build([5, 3, 4, 6])], "train")
+    first = run(files, 12, workers=workers)
+    assert first == run(files, 12, workers=workers)
+    assert keys(first) != keys(run(files, 12, workers=workers, seed=1))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"streams": 2}, {"world_size": 2, "rank": 1, "streams": 2}])
+def test_resuming_gives_exactly_the_remaining_batches(build, run, workers, options):
+    files = find_shards([build([5, 3, 4, 6, 2, 5, 1, 3])], "train")
+    uninterrupted = run(files, 14, workers=workers, **options)
+    for start in range(9):
+        resumed = run(files, 14 - start, workers=workers, start=start, **options)
+        assert resumed == uninterrupted[start:], start
+
+
+def test_an_epoch_of_a_stream_visits_each_of_its_clips_once(build):
+    files = tuple(find_shards([build([5, 3, 4, 6, 2])], "train"))
+    for stream in range(2):
+        order = StreamOrder(files, 2, stream, seed=0, group=2)
+        epochs = [
+            sum(file.shard.clips for group in order.groups(epoch) for file in group) for epoch in (0, 1)
+        ]
+        drawn = [raw.clip.key for raw in itertools.islice(order.clips(0), sum(epochs))]
+        for epoch, visited in ((0, drawn[: epochs[0]]), (1, drawn[epochs[0] :])):
+            own = [
+                raw.clip.key for group in order.groups(epoch) for file in group for raw in read_shard(file)
+            ]
+            assert Counter(visited) == Counter(own)
+            assert visited != own
+
+
+def test_streams_share_out_the_shards_of_every_epoch_and_epochs_differ(build):
+    files = tuple(find_shards([build([1] * 7)], "train"))
+    dealt = []
+    for epoch in range(3):
+        own = [
+            [file for group in StreamOrder(files, 3, stream, 0, 4).groups(epoch) for file in group]
+            for stream in range(3)
+        ]
+        assert Counter(itertools.chain(*own)) == Counter(files)
+        dealt.append(own)
+    assert dealt[0] != dealt[1] != dealt[2]
+
+
+def test_clips_of_shards_of_one_group_are_mixed(build):
+    files = tuple(find_shards([build([20, 20])], "train"))
+    drawn = [raw.clip.key[:8] for raw in itertools.islice(StreamOrder(files, 1, 0, 0, group=2).clips(0), 20)]
+    assert 4 < drawn.count("shards00") < 16
+
+
+def test_what_is_skipped_is_not_read(build, monkeypatch):
+    files = tuple(find_shards([build([4, 4, 4, 4])], "train"))
+    opened = []
+    monkeypatch.setattr(shards, "read_shard", lambda file: opened.append(file) or read_shard(file))
+    order = StreamOrder(files, 1, 0, seed=0, group=1)
+    everything = [raw.clip.key for raw in itertools.islice(order.clips(0), 40)]
+    opened.clear()
+    assert [raw.clip.key for raw in itertools.islice(order.clips(30), 10)] == everything[30:]
+    assert len(opened) == 3  # the second half of one shard and two more
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_share_an_epoch_without_overlap(build, run, workers):
+    files = find_shards([build([4] * 8)], "train")
+    ranks = [keys(run(files, 4, 4, workers, rank=rank, world_size=2)) for rank in range(2)]
+    assert len(set(ranks[0])) == len(set(ranks[1])) == 16
+    assert set(ranks[0]) | set(ranks[1]) == {raw.clip.key for file in files for raw in read_shard(file)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_with_fixed_streams_the_global_batches_do_not_depend_on_the_number_of_ranks(build, run, workers):
+    files = find_shards([build([5, 3, 4, 6, 2, 5, 1, 3, 2, 2])], "train")
+
+    def global_batches(world):
+        ranks = [
+            run(files, 10, 8 // world, workers, rank=rank, world_size=world, streams=4)
+            for rank in range(world)
+        ]
+        return [
+            Counter((e["key"], e["number"]) for batch in both for e in batch)
+            for both in zip(*ranks, strict=True)
+        ]
+
+    one = global_batches(1)
+    assert one == global_batches(2)
+    assert one == global_batches(4)
+
+
+@pytest.mark.parametrize(
+    ("world", "workers", "streams"), [(1, 0, None), (1, 3, None), (2, 2, None), (2, 1, 4)]
+)
+def test_no_sample_number_is_given_twice_or_left_out(build, run, world, workers, streams):
+    files = find_shards([build([3] * 9)], "train")
+    # Every worker has had the same number of batches, so that numbers are complete.
+    batches = 2 * max(1, workers)
+    drawn = [
+        example["number"]
+        for rank in range(world)
+        for batch in run(files, batches, 4, workers, rank=rank, world_size=world, streams=streams)
+        for example in batch
+    ]
+    assert sorted(drawn) == list(range(world * batches * 4))
+
+
+# Shards ------------------------------------------------------------------------------------------
+
+
+def test_clips_come_with_their_captions_and_origin(build):
+    folder = build([2, 3], captions=True)
+    raws = [raw for file in find_shards([folder], "train") for raw in read_shard(file)]
+    assert [raw.clip.key for raw in raws] == [
+        f"shards{s:02d}x{i:02d}-00" for s, n in ((0, 2), (1, 3)) for i in range(n)
+    ]
+    assert all(raw.captions.long == (f"A song called {raw.clip.key}.",) for raw in raws)
+    assert raws[0].shard == str(folder / "audio-000000.tar")
+    assert read(raws[0].audio).samples.shape == (1, 1200)
+
+
+def test_several_folders_are_one_collection(build):
+    one, other = build([1, 1], "one"), build([2], "other")
+    build([1], "validation", split="validation")
+    files = find_shards([one, str(other)], "train")
+    assert [file.path for file in files] == [
+        one / "audio-000000.tar", one / "audio-000001.tar", other / "audio-000000.tar",
+    ]  # fmt: skip
+
+
+def refused(work, *parts):
+    with pytest.raises(InputError) as error:
+        work()
+    message = str(error.value)
+    assert "\n" not in message
+    assert "<" not in message, "shows an object of ours"
+    for part in parts:
+        assert part in message
+    return message
+
+
+def test_a_missing_folder_and_a_missing_split_are_refused(build, tmp_path):
+    folder = build([1])
+    refused(lambda: find_shards([folder, tmp_path / "nowhere"], "train"), "nowhere")
+    refused(lambda: find_shards([folder], "validation"), str(folder), "no validation clips")
+
+
+@pytest.fixture
+def shard(build):
+    return find_shards([build([4])], "train")[0]
+
+
+def test_a_missing_shard_is_refused(shard):
+    shard.path.unlink()
+    refused(lambda: list(read_shard(shard)), str(shard.path), "No such file")
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000, 5000, 10_000])
+def test_a_shard_cut_short_is_refused(shard, size):
+    shard.path.write_bytes(shard.path.read_bytes()[:size])
+    refused(lambda: list(read_shard(shard)), str(shard.path))
+
+
+def test_a_shard_that_is_no_tar_is_refused(shard):
+    shard.path.write_bytes(b"not a tar file at all" * 100)
+    refused(lambda: list(read_shard(shard)), str(shard.path))
+
+
+@pytest.mark.parametrize("listed", [3, 5])
+def test_a_shard_whose_count_is_not_that_of_the_index_is_refused(shard, listed):
+    wrong = ShardFile(shard.folder, type(shard.shard)(**{**vars(shard.shard), "clips": listed}))
+    refused(lambda: list(read_shard(wrong)), "holds 4 clips", f"index says {listed}")
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("a-00.flac", b"x")], "a-00 has no json"),
+        (
+            [("a-00.json", b'{"track_id": "a", "clip": 0, "start_s": 0, "duration_s": 1, "sample_rate": 1}')],
+            "a-00 has no audio",
+        ),
+        ([("a-00.flac", b"x"), ("a-00.json", b"{")], "Expecting"),
+        ([("a-00.flac", b"x"), ("a-00.json", b'{"track_id": "a"}')], "clip"),
+        ([("a-00.flac", b"x"), ("a-00.flac", b"x")], "duplicate"),
+    ],
+    ids=["no json", "no audio", "bad json", "missing fields", "twice"],
+)
+def test_a_shard_that_breaks_the_contract_is_refused(shard, write_tar, members, reason):
+    write_tar(shard.path, members)
+    refused(lambda: list(read_shard(shard)), str(shard.path), reason)
+
+
+def test_a_damaged_caption_file_is_refused(shard):
+    (shard.folder / "captions-000000.jsonl").write_text("{")
+    refused(lambda: list(read_shard(shard)), "captions-000000.jsonl", "line 1")
+
+
+def test_a_damaged_index_is_refused(build):
+    folder = build([1])
+    (folder / "index.json").write_text((folder / "index.json").read_text()[:-30])
+    refused(lambda: find_shards([folder], "train"), "index.json", "damaged")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"workers": 2, "world_size": 2}, ("3 training shards", "4 streams", "data.num_workers to 1")),
+        ({"world_size": 4}, ("3 training shards", "4 streams", "more, smaller shards")),
+        ({"streams": 3, "world_size": 2}, ("data.streams is 3", "2 ranks")),
+        ({"streams": 3}, ("data.batch_size 4", "3 streams")),
+    ],
+)
+def test_what_would_starve_a_stream_is_refused_at_once(build, options, parts):
+    files = find_shards([build([1, 1, 1])], "train")
+    message = refused(lambda: TrainingStream(files, name_only, 4, **options), *parts)
+    assert "num_workers to 0" not in message
+
+
+# Loaders -----------------------------------------------------------------------------------------
+
+
+def loader(stream, workers):
+    return DataLoader(
+        stream,
+        batch_size=stream.batch_size,
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+
+
+def same(one, other):
+    return torch.equal(one["audio"], other["audio"]) and one["key"] == other["key"]
+
+
+def test_a_pickled_stream_gives_the_same_examples(build):
+    stream = TrainingStream(find_shards([build([3, 4])], "train"), DECODER, 2)
+    copy = pickle.loads(pickle.dumps(stream))
+    for one, other in itertools.islice(zip(stream, copy, strict=True), 10):
+        assert torch.equal(one["audio"], other["audio"])
+        assert one["key"] == other["key"]
+
+
+def test_real_loader_workers_deal_as_simulated_and_resume_where_they_stopped(build, run):
+    files = find_shards([build([5, 3, 4, 6])], "train")
+    expected = run(files, 7, workers=2, decoder=DECODER)
+    batches = list(itertools.islice(loader(TrainingStream(files, DECODER, 4, workers=2), 2), 5))
+    batches += itertools.islice(loader(TrainingStream(files, DECODER, 4, workers=2, start=5), 2), 2)
+    for batch, examples in zip(batches, expected, strict=True):
+        assert batch["audio"].shape == (4, 1, 1200)
+        assert torch.equal(batch["audio"], torch.stack([example["audio"] for example in examples]))
+        assert batch["key"] == [example["key"] for example in examples]
+        assert batch["number"].tolist() == [example["number"] for example in examples]
+
+
+def test_an_error_in_a_loader_worker_arrives_as_the_users_own(shard, monkeypatch):
+    # torch waits so long for a worker that has failed.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    shard.path.write_bytes(shard.path.read_bytes()[:3000])
+    batches = iter(loader(TrainingStream([shard], DECODER, 2, workers=1), 1))
+    with pytest.raises(InputError, match=r"audio-000000\.tar is damaged"):
+        next(batches)
+    del batches
+    gc.collect()
+
+
+# Fixed clips -------------------------------------------------------------------------------------
+
+
+def test_validation_sees_the_same_clips_every_time(build):
+    files = find_shards([build([3, 4, 5], split="validation")], "validation")
+    fixed = FixedClips(files, name_only, 6)
+    assert [e["number"] for e in fixed] == list(range(6))
+    assert list(fixed) == list(fixed)
+    # 12 clips, every second one: all shards are heard.
+    every = [raw.clip.key for file in files for raw in read_shard(file)]
+    assert [e["key"] for e in fixed] == every[::2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "world", "each"), [(6, 2, 3), (7, 2, 3), (100, 5, 2), (12, 3, 4), (5, 5, 1)]
+)
+def test_validation_clips_are_dealt_evenly_over_the_ranks(build, asked, world, each):
+    files = find_shards([build([3, 4, 5])], "train")
+    ranks = [list(FixedClips(files, name_only, asked, rank, world)) for rank in range(world)]
+    assert [len(rank) for rank in ranks] == [each] * world
+    numbers = sorted(e["number"] for rank in ranks for e in rank)
+    assert numbers == list(range(each * world))
+    assert len({e["key"] for rank in ranks for e in rank}) == each * world
+
+
+def test_shards_without_a_chosen_clip_are_not_opened(build):
+    files = find_shards([build([4, 2, 6])], "train")
+    files[1].path.unlink()
+    assert [e["key"] for e in FixedClips(files, name_only, 2)] == ["shards00x00-00", "shards02x00-00"]
+
+
+def test_fewer_validation_clips_than_ranks_are_refused(build):
+    files = find_shards([build([2])], "train")
+    refused(lambda: FixedClips(files, name_only, 16, world_size=3), "holds 2 clips", "3 ranks")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_n2m.data.schema import Captions, Clip
+from lightning_n2m.data.text_batch import TextBatch, long_texts, pack, short_texts
+
+WORDS = st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=6).map(" ".join)
+
+
+def count(text):
+    """Words and commas, each a token."""
+    return len(text.replace(",", " ,").split())
+
+
+CLIP = Clip(
+    "track",
+    0,
+    0.0,
+    30.0,
+    24_000,
+    title="Morning Light",
+    artist="Nobody",
+    genres=("folk", "waltz"),
+    tags=("flute", "slow", "folk"),
+    descriptions=("A slow folk waltz on the flute.",),
+)
+CAPTIONS = Captions(
+    "track-00", ("A gentle tune for a walk.", "Someone plays the flute."), ("calm", "flute", " ")
+)
+NAMELESS = Clip("track", 0, 0.0, 30.0, 24_000)
+
+
+@given(texts=st.lists(WORDS, max_size=12), budget=st.integers(1, 12))
+def test_pieces_keep_within_the_budget_but_for_a_single_longer_text(texts, budget):
+    for piece in pack(texts, budget, count):
+        assert count(piece) <= budget or piece in texts
+
+
+@given(texts=st.lists(WORDS, max_size=12), budget=st.integers(1, 12))
+def test_every_text_is_in_exactly_one_piece_and_none_is_cut(texts, budget):
+    assert [text for piece in pack(texts, budget, count) for text in piece.split(", ")] == texts
+
+
+@given(texts=st.lists(WORDS, max_size=12), budget=st.integers(1, 12))
+def test_no_piece_could_have_taken_the_next_text(texts, budget):
+    pieces = pack(texts, budget, count)
+    for piece, following in itertools.pairwise(pieces):
+        assert count(f"{piece}, {following.split(', ')[0]}") > budget
+
+
+def test_short_texts_are_title_artist_tags_and_short_labels_without_repetition():
+    assert short_texts(CLIP, CAPTIONS) == [
+        "Morning Light",
+        "Nobody",
+        "folk",
+        "waltz",
+        "flute",
+        "slow",
+        "calm",
+    ]
+    assert short_texts(CLIP, None) == ["Morning Light", "Nobody", "folk", "waltz", "flute", "slow"]
+    assert short_texts(NAMELESS, None) == []
+
+
+def test_long_texts_are_descriptions_and_long_labels():
+    assert long_texts(CLIP, CAPTIONS) == ["A slow folk waltz on the flute.", *CAPTIONS.long]
+    assert long_texts(NAMELESS, None) == []
+
+
+@pytest.mark.parametrize("budget", [3, 8, 64])
+def test_long_texts_stay_apart_and_short_ones_are_all_there(budget):
+    for seed in range(20):
+        elements = TextBatch(budget, count).elements(CLIP, CAPTIONS, random.Random(seed))
+        assert elements[:3] == long_texts(CLIP, CAPTIONS)
+        packed = [text for element in elements[3:] for text in element.split(", ")]
+        assert sorted(packed) == sorted(short_texts(CLIP, CAPTIONS))
+
+
+def test_short_texts_meet_in_ever_new_company():
+    batch = TextBatch(8, count)
+    packed = {tuple(batch.elements(CLIP, CAPTIONS, random.Random(seed))[3:]) for seed in range(50)}
+    assert len(packed) > 40
+
+
+def test_every_element_is_drawn_equally_often():
+    batch = TextBatch(64, count)
+    draws = Counter(batch.draw(CLIP, CAPTIONS, random.Random(seed)) for seed in range(4000))
+    # Three long texts and one piece that holds all short ones, in whatever order.
+    packed = sum(number for text, number in draws.items() if text not in long_texts(CLIP, CAPTIONS))
+    observed = [draws[text] for text in long_texts(CLIP, CAPTIONS)] + [packed]
+    assert sum(observed) == 4000
+    # 16.3 is exceeded once in a thousand times by chance, with three degrees of freedom.
+    assert sum((number - 1000) ** 2 / 1000 for number in observed) < 16.3
+
+
+def test_nothing_known_is_the_empty_text():
+    assert TextBatch(64, count).draw(NAMELESS, None, random.Random(0)) == ""
+    assert TextBatch(64, count).draw(NAMELESS, Captions("track-00"), random.Random(0)) == ""
+
+
+def test_one_seed_draws_one_text():
+    batch = TextBatch(8, count)
+    draws = [batch.draw(CLIP, CAPTIONS, random.Random(3)) for _ in range(5)]
+    assert len(set(draws)) == 1
