@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.conditioning.conditioner import Augmentation
 from lightning_n2m.conditioning.lowres import LowResolution
@@ -15,24 +13,7 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
 
 
-class _Refiner(Stage):
-    """A stage whose output is audio and whose input is a signal; trained on crops (section 4.1)."""
-
-    @property
-    def output_rate(self) -> float:
-        """The sampling rate."""
-        return self.sample_rate
-
-    def target(self, audio: Tensor) -> Tensor:
-        """The audio itself."""
-        return audio
-
-    def to_audio(self, output: Tensor) -> Tensor:
-        """The output itself."""
-        return output
-
-
-class WaveformCascader(_Refiner):
+class WaveformCascader(Stage):
     """Text and 3.2 kHz audio to 16 kHz audio (section 3.3.1).
 
     Args:
@@ -67,7 +48,7 @@ class WaveformCascader(_Refiner):
         )
 
 
-class SpectrogramVocoder(_Refiner):
+class SpectrogramVocoder(Stage):
     """Log-mel to 16 kHz audio, without text (section 3.3.2).
 
     Args:
@@ -101,7 +82,7 @@ class SpectrogramVocoder(_Refiner):
             )
 
 
-class SuperResolution(_Refiner):
+class SuperResolution(Stage):
     """16 kHz audio to 24 kHz audio, without text (section 3.3.3).
 
     Args:

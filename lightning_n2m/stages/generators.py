@@ -26,19 +26,6 @@ class WaveformGenerator(Stage):
     ) -> None:
         super().__init__(text=text, sample_rate=sample_rate, seconds=seconds, **kwargs)
 
-    @property
-    def output_rate(self) -> float:
-        """The sampling rate."""
-        return self.sample_rate
-
-    def target(self, audio: Tensor) -> Tensor:
-        """The audio itself."""
-        return audio
-
-    def to_audio(self, output: Tensor) -> Tensor:
-        """The output itself."""
-        return output
-
 
 class SpectrogramGenerator(Stage):
     """Text to an 80-channel log-mel at 100 frames a second (section 3.3.2).

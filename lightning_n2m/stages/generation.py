@@ -1,0 +1,157 @@
+"""What every stage is made of, and how a trained one makes music."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_n2m.audio.windows import overlapped
+from lightning_n2m.conditioning.conditioner import Conditioner
+from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.diffusion.guidance import finish, guide
+from lightning_n2m.diffusion.objective import Objective
+from lightning_n2m.diffusion.prediction import Denoised
+from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.diffusion.sampler import Progress, sample
+from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.errors import InputError
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.unet import UNet1d
+from lightning_n2m.stages.settings import Sampling
+
+
+class GenerativeModule(LightningModule):
+    """A network, an objective, and what the network is told; unless a stage says otherwise, it makes audio.
+
+    Args:
+        network: The U-Net.
+        objective: Schedule, prediction and loss weight.
+        sample_rate: Rate in Hz of the audio that the stage is fed in training.
+        seconds: Length of a training example.
+        text: Frozen encoder of the prompt; null for a stage that hears no text.
+        conditioner: The low-fidelity signal that the stage refines; null for a generator.
+        sampling: How the trained stage is run.
+        scale: The target is multiplied by this, to bring it near unit variance; 1 in the paper.
+    """
+
+    def __init__(
+        self,
+        network: UNet1d,
+        objective: Objective,
+        sample_rate: int,
+        seconds: float,
+        text: TextEncoder | None = None,
+        conditioner: Conditioner | None = None,
+        sampling: Sampling = Sampling(),
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+        self.sample_rate, self.seconds = sample_rate, seconds
+        self.text, self.conditioner = text, conditioner
+        self.sampling, self.scale = sampling, scale
+
+    @property
+    def output_rate(self) -> float:
+        """Steps of the output per second: the sampling rate, or the frames of a spectrogram."""
+        return self.sample_rate
+
+    def target(self, audio: Tensor) -> Tensor:
+        """What the stage learns to make from audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""
+        return audio
+
+    def to_audio(self, output: Tensor) -> Tensor:
+        """A listening version ``(b, 1, t)`` at ``sample_rate`` of an output ``(b, c, t)``."""
+        return output
+
+    def with_text(self, conditions: Conditions, captions: Sequence[str]) -> Conditions:
+        """Add prompts; an empty one is the null text."""
+        assert self.text is not None
+        encoded = self.text.encode(captions, self.device)
+        empty = torch.tensor([not caption.strip() for caption in captions], device=self.device)
+        return conditions.with_text(encoded.states, encoded.mask).drop_text(empty)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        captions: Sequence[str],
+        seconds: float,
+        random: SampleRandom,
+        signal: Tensor | None = None,
+        negative: str = "",
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Sample outputs for prompts.
+
+        Args:
+            captions: One prompt a sample; an empty one is the null text.
+            seconds: Length of the output.
+            random: Source of all noise.
+            signal: What the stage before delivered, ``(b, c, t)`` at its own rate.
+            negative: A prompt to lead away from, in place of the null text.
+            progress: Called after each step with steps done and steps in all.
+
+        Returns:
+            ``(b, c, seconds * output_rate)``, unscaled.
+
+        Raises:
+            InputError: if the stage refines a signal and none was given.
+        """
+        length = round(seconds * self.output_rate)
+        conditions = Conditions()
+        if self.conditioner is not None:
+            if signal is None:
+                raise InputError(
+                    f"{type(self).__name__} refines a signal; give it the output of the stage before."
+                )
+            level, schedule = self.sampling.level, self.objective.schedule
+            conditions = self.conditioner.at_level(signal, length, level, schedule, random)
+        unconditional = conditions
+        if self.text is not None:
+            conditions = self.with_text(conditions, captions)
+            unconditional = (
+                self.with_text(conditions, [negative] * len(captions)) if negative else conditions.drop_text()
+            )
+        noise = random.normal(self.network.channels, length)
+        denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
+        steps = self.sampling
+        x0 = sample(
+            denoise,
+            noise,
+            self.objective.schedule,
+            step_times(steps.steps, steps.total, steps.reverse),
+            random,
+            steps.method,
+            steps.gamma,
+            progress,
+        )
+        return x0 / self.scale
+
+    def _denoise(
+        self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
+    ) -> Denoised:
+        """Guided and clipped estimate, in windows where the stage was trained on crops."""
+        length = x_t.shape[-1]
+        t = torch.full((len(x_t),), time, device=x_t.device)
+        guided = self.text is not None and self.sampling.guidance.acts_at(time)
+        guidance = self.sampling.guidance
+
+        def estimate(start: int, stop: int) -> Tensor:
+            x = x_t[..., start:stop]
+            told = conditions.slice(start, stop, self.network.total_stride)
+            if not guided:
+                return self.objective.denoise(functools.partial(self.network, conditions=told), x, t).x0
+            both = told.cat(unconditional.slice(start, stop, self.network.total_stride))
+            network = functools.partial(self.network, conditions=both)
+            x0 = self.objective.denoise(network, torch.cat([x, x]), torch.cat([t, t])).x0
+            conditional, other = x0.chunk(2)
+            return guide(conditional, other, guidance.scale, guidance.rescale)
+
+        window = length if self.conditioner is None else round(self.seconds * self.output_rate)
+        overlap = round(window * self.sampling.overlap)
+        x0 = overlapped(estimate, length, window, overlap, self.network.total_stride)
+        return finish(x0, x_t, self.objective.schedule.at(t), guidance)
