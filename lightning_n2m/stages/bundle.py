@@ -10,7 +10,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lightning_n2m.errors import InputError
@@ -57,7 +57,8 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True) -> Path:
         weights = {name: tensor.half() for name, tensor in weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
     parts = {WEIGHTS: folder / f".{WEIGHTS}.part", CONFIG: folder / f".{CONFIG}.part"}
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, parts[WEIGHTS])
+    # As bytes: safetensors would make a file that only its owner may read.
+    parts[WEIGHTS].write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
     parts[CONFIG].write_text(yaml.safe_dump({"model": config}, sort_keys=False), encoding="utf-8")
     for name, part in parts.items():
         part.replace(folder / name)
