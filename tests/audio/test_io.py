@@ -38,8 +38,10 @@ def test_another_library_reads_what_is_written(tmp_path):
 
 
 def test_values_beyond_1_are_clipped_and_do_not_wrap_around():
-    audio = read(encode(torch.tensor([[0.0, 1.7, -1.7, 0.5]]), 8000)).samples
-    torch.testing.assert_close(audio, torch.tensor([[0.0, 1.0, -1.0, 0.5]]), atol=2 * STEP, rtol=0)
+    loud, clipped = torch.tensor([[0.0, 1.7, -1.7, 0.5]]), torch.tensor([[0.0, 1.0, -1.0, 0.5]])
+    for format, subtype in (("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "FLOAT")):
+        audio = read(encode(loud, 8000, format, subtype)).samples
+        torch.testing.assert_close(audio, clipped, atol=2 * STEP, rtol=0)
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC"])

@@ -65,6 +65,11 @@ def test_any_larger_length_can_be_asked_for(time, more):
     torch.testing.assert_close(raised, torch.full((1, time + more), 0.3))
 
 
+def test_the_grid_is_kept_where_no_context_is_a_whole_number_of_new_samples():
+    raised = fft_upsample(tone(50, 1000), 1501)
+    torch.testing.assert_close(raised, tone(50, 1501), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("time", [50, 51])
 @pytest.mark.parametrize("context", [0, 8])
 def test_a_constant_stays_constant(time, context):

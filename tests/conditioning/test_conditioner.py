@@ -113,8 +113,11 @@ def test_scale_multiplies_the_signal_but_not_the_noise():
         return conditioner.at_level(signal, 2400, 0.3, schedule, SampleRandom(0, [0])).stacked
 
     alpha = schedule.at(torch.tensor([0.3])).alpha
-    difference = told(loud) - told(SUPER_RESOLUTION)
-    torch.testing.assert_close(difference, 3 * alpha * SUPER_RESOLUTION.fit(signal, 2400), atol=1e-5, rtol=0)
+    fitted = SUPER_RESOLUTION.fit(signal, 2400)
+    torch.testing.assert_close(told(loud) - told(SUPER_RESOLUTION), 3 * alpha * fitted, atol=1e-5, rtol=0)
+    untouched = LowResolution(16_000, 24_000, Augmentation(t_max=0.0), scale=4.0)
+    training = untouched.augmented(signal, 2400, schedule, SampleRandom(0, [0]))
+    torch.testing.assert_close(training.stacked, 4 * fitted)
 
 
 def augmented(conditioner, numbers, time=1600, schedule=None):

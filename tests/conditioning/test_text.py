@@ -97,6 +97,13 @@ def test_a_texts_vectors_do_not_depend_on_its_neighbours_to_the_last_bit():
     assert among.mask[-1].sum() == length
 
 
+def test_texts_that_run_in_one_batch_are_handed_out_without_its_padding(encoder):
+    rows = encoder._run(CAPTIONS, torch.device("cpu"))
+    encoded = encoder.encode(CAPTIONS)
+    for caption, states, mask in zip(CAPTIONS, encoded.states, encoded.mask, strict=True):
+        torch.testing.assert_close(rows[caption], states[mask], atol=1e-4, rtol=1e-3)
+
+
 def test_repeated_texts_are_remembered_and_forgotten_by_age(monkeypatch):
     encoder = TextEncoder(MINI_LM, cache=2)
     asked = []

@@ -104,6 +104,14 @@ def test_streams_share_out_the_shards_of_every_epoch_and_epochs_differ(build):
     assert dealt[0] != dealt[1] != dealt[2]
 
 
+def test_clips_of_one_shard_come_in_a_new_order_every_epoch(build):
+    files = tuple(find_shards([build([8])], "train"))
+    drawn = [raw.clip.key for raw in itertools.islice(StreamOrder(files, 1, 0, 0, 1).clips(0), 24)]
+    epochs = [drawn[:8], drawn[8:16], drawn[16:]]
+    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
 def test_clips_of_shards_of_one_group_are_mixed(build):
     files = tuple(find_shards([build([20, 20])], "train"))
     drawn = [raw.clip.key[:8] for raw in itertools.islice(StreamOrder(files, 1, 0, 0, group=2).clips(0), 20)]

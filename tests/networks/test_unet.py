@@ -157,18 +157,20 @@ def test_time_and_x_t_are_heard(small_unet, inputs):
         assert ((changed - network(x, t, told)).abs().amax(dim=(1, 2)) > 1e-4).all()
 
 
-def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet):
+@pytest.mark.parametrize("rest", [0, 5])
+def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
     network = small_unet(self_attention=[False] * 3, cross_attention=[False] * 3, text_channels=None)
     for module in network.modules():  # normalisation over time would spread any change
         if isinstance(module, torch.nn.GroupNorm):
             module.forward = lambda x: x
-    x, t = torch.randn(1, 2, 24 * 40), torch.rand(1)
-    told = Conditions(stacked=torch.randn(1, 1, 24 * 40), aligned=torch.zeros(1, 5, 40))
+    # With a rest, the bottom of the U is one step longer than the signal.
+    x, t = torch.randn(1, 2, 24 * 40 + rest), torch.rand(1)
+    told = Conditions(stacked=torch.randn(1, 1, 24 * 40 + rest), aligned=torch.zeros(1, 5, 40))
     nudged = told.aligned.clone()
     nudged[..., 25] = 1.0
     change = network(x, t, dataclasses.replace(told, aligned=nudged)) - network(x, t, told)
     energy = change.detach().square().sum((0, 1))
-    centre = (energy * torch.arange(24 * 40)).sum() / energy.sum()
+    centre = (energy * torch.arange(24 * 40 + rest)).sum() / energy.sum()
     assert abs(centre - 24 * 25.5) < 12
 
 
