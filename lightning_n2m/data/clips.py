@@ -66,7 +66,7 @@ class ClipDecoder:
         except InputError as error:
             raise InputError(
                 f"{name} cannot be used: {str(error).rstrip('.')}. "
-                "Check with 'python -m data_pipeline shard'."
+                "Build its shard again."
             ) from error
         audio = resample(audio, info.sample_rate, self.sample_rate)[
             :, : round(self.seconds * self.sample_rate)
