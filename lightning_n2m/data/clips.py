@@ -65,8 +65,7 @@ class ClipDecoder:
             audio = to_mono(read(raw.audio, start, frames).samples)
         except InputError as error:
             raise InputError(
-                f"{name} cannot be used: {str(error).rstrip('.')}. "
-                "Build its shard again."
+                f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
             ) from error
         audio = resample(audio, info.sample_rate, self.sample_rate)[
             :, : round(self.seconds * self.sample_rate)
