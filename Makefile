@@ -3,7 +3,7 @@ PYTHON = python3
 VENV   = .venv
 BUILD  = build/starter
 PIECES = 1600
-ROUTE  = spectrogram
+ROUTE  = waveform
 SEED   = 0
 OUT    = outputs
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
@@ -37,7 +37,7 @@ help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [OUT=outputs] [ROUTE=spectrogram]
+music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [OUT=outputs] [ROUTE=waveform]
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --output.folder="$$OUT" --trainer.precision $(PRECISION)
 

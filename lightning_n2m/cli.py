@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -81,6 +82,9 @@ def _export(args: list[str]) -> None:
 
 def _run(args: list[str] | None) -> LightningCLI:
     """Hand over to the LightningCLI of this project; imported only when a command needs it."""
+    if (args or sys.argv[1:])[0] == "predict":
+        for name in ("lightning.pytorch", "lightning.fabric"):  # who wants music wants no talk of devices
+            logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

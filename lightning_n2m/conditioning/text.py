@@ -122,8 +122,13 @@ class TextEncoder:
     def _run(self, texts: list[str], device: torch.device) -> dict[str, Tensor]:
         if self._encoder is None:
             from transformers import AutoModelForTextEncoding
+            from transformers.utils import logging
 
+            shown = logging.is_progress_bar_enabled()
+            logging.disable_progress_bar()  # its bar would tear the bars of training and sampling
             self._encoder = self._load(AutoModelForTextEncoding, dtype=getattr(torch, self.dtype))
+            if shown:
+                logging.enable_progress_bar()
             self._encoder.eval().requires_grad_(False)
         self._encoder.to(device)
         tokens = self.tokenizer(
