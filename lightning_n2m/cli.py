@@ -82,9 +82,6 @@ def _export(args: list[str]) -> None:
 
 def _run(args: list[str] | None) -> LightningCLI:
     """Hand over to the LightningCLI of this project; imported only when a command needs it."""
-    if (args or sys.argv[1:])[0] == "predict":
-        for name in ("lightning.pytorch", "lightning.fabric"):  # who wants music wants no talk of devices
-            logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -97,6 +94,10 @@ def _run(args: list[str] | None) -> LightningCLI:
     from lightning_n2m.callbacks.listen import Listen
     from lightning_n2m.callbacks.writer import Output
     from lightning_n2m.stages.bundle import LAST
+
+    if (args or sys.argv[1:])[0] == "predict":
+        for name in ("lightning.pytorch", "lightning.fabric"):  # who wants music wants no talk of devices
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> Any:
