@@ -131,16 +131,15 @@ def _run(args: list[str] | None) -> LightningCLI:
             chosen = self.config[self.subcommand]
             chosen.weights_only = True  # A checkpoint holds tensors; one that carries code is refused.
             if self.subcommand == "predict":
-                chosen.return_predictions = (
-                    False  # `Output` has written them; keeping all would fill the memory.
-                )
+                # `Output` has written them; keeping all would fill the memory.
+                chosen.return_predictions = False
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-            root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
-            if self.subcommand in ("fit", "validate", "test"):
-                kwargs.setdefault("logger", TensorBoardLogger(root, name="", version=""))
-            else:
-                kwargs.setdefault("logger", False)
+            # TensorBoard in the run's own folder, unless a config names another logger or none.
+            if self._get(self.config_init, "trainer.logger") is None:
+                root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
+                trains = self.subcommand != "predict"
+                kwargs["logger"] = TensorBoardLogger(root, name="", version="") if trains else False
             return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:

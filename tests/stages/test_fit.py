@@ -46,3 +46,13 @@ def test_the_checkpoint_holds_the_network_and_nothing_else(runs: Path) -> None:
     assert "hyper_parameters" not in checkpoint
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
+
+
+def test_another_logger_takes_the_place_of_tensorboard(shards: Path, tmp_path: Path) -> None:
+    logger = [
+        "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
+        f"--trainer.logger.save_dir={tmp_path / 'csv'}",
+    ]
+    fit("super_resolution", shards, tmp_path / "run", "--trainer.max_steps=1", *logger)
+    assert list((tmp_path / "csv").rglob("metrics.csv"))
+    assert not list(tmp_path.rglob("events.out.tfevents*"))
