@@ -42,12 +42,7 @@ class Output(BasePredictionWriter):
         """Write the clips of one batch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for clip in prediction:
-            path = self._reserve(clip.name)
-            try:
-                write(path, clip.audio, clip.sample_rate)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+            path = self._keep(clip)
             line = json.dumps(
                 {"file": path.name, "sample_rate": clip.sample_rate, **clip.record}, ensure_ascii=False
             )
@@ -56,15 +51,17 @@ class Output(BasePredictionWriter):
                 manifest.write(line.encode() + b"\n")
             print(f"{path} ({clip.audio.shape[-1] / clip.sample_rate:g} s, {clip.sample_rate} Hz)")
 
-    def _reserve(self, name: str) -> Path:
-        """An empty file under the first free name, so that no other rank takes it."""
+    def _keep(self, clip: Generated) -> Path:
+        """Write a clip under the first free name: whole or not at all, and never over another."""
+        aside = write(self.folder / f".{clip.name}.{os.getpid()}.{self.format}", clip.audio, clip.sample_rate)
         number = 1
-        while True:
-            path = self.folder / (
-                f"{name}.{self.format}" if number == 1 else f"{name}-{number}.{self.format}"
-            )
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                return path
-            except FileExistsError:
-                number += 1
+        try:
+            while True:
+                path = self.folder / (clip.name + (f"-{number}" if number > 1 else "") + f".{self.format}")
+                try:
+                    os.link(aside, path)  # unlike a rename, it fails where a file of this name is
+                    return path
+                except FileExistsError:
+                    number += 1
+        finally:
+            aside.unlink()
