@@ -22,7 +22,6 @@ PIP     := $(RUN) -m pip install -qq --disable-pip-version-check
 STAMP   := $(VENV)/installed
 NO_DEPS := requirements-no-deps.txt
 STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogram_vocoder super_resolution
-TABLES  := $(wildcard benchmarks/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -54,8 +53,8 @@ format: $(STAMP) ## let ruff mend what it can
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-bench: $(STAMP) ## side by side with peers: every table of benchmarks/
-	@$(if $(TABLES),set -e; for table in $(TABLES); do $(RUN) $$table; done,echo 'benchmarks/ holds no table yet.')
+bench: $(STAMP) ## side by side with peers, in one table: [NAMES="..."], all when none is given
+	@$(RUN) -m benchmarks $(NAMES)
 
 tensorboard: $(STAMP) ## watch and hear the starter's training: [BUILD=build/starter]
 	@$(VENV)/bin/tensorboard --logdir $(BUILD)/runs --samples_per_plugin audio=50,images=50
