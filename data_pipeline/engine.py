@@ -1,19 +1,27 @@
-"""Units of work on the processes of this machine."""
+"""Units of work on the processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from lightning_n2m.errors import InputError
 
+Engine = Literal["local", "ray"]
 U = TypeVar("U")
 R = TypeVar("R")
+_AHEAD = 2  # Units that wait for each worker: more would only lie in memory.
+_KILLED = (
+    "A worker ended without a word, most likely killed for want of memory; run the same command again "
+    "with fewer --workers: what is done stays done."
+)
 
 
 def _prepare(parent: int) -> None:
@@ -33,28 +41,82 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[[U], R], units: Sequence[U], workers: int | None = None) -> Iterator[R]:
+def run(
+    function: Callable[[U], R], units: Iterable[U], workers: int | None = None, engine: Engine = "local"
+) -> Iterator[R]:
     """Do every unit and yield the results as they come, in no certain order.
+
+    Units are taken as workers become free, so that an endless list of them needs no memory.
 
     Args:
         function: Does one unit; a module's own function, so that workers can import it.
         units: What to do.
-        workers: Number of processes; 1 works in this one; all cores when none is given.
+        workers: Number of processes; 1 works in this one (with the local engine). All cores of this
+            machine, or of the cluster, when none is given.
+        engine: ``local`` for processes of this machine; ``ray`` for the cluster that RAY_ADDRESS names,
+            or one of its own on this machine.
 
     Raises:
-        InputError: if the number of workers is below 1.
+        InputError: if the number of workers is below 1, Ray is missing, or a worker was killed.
         Exception: whatever a unit raised; what was not begun by then is dropped.
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more.")
-    workers = min(workers or cores(), max(1, len(units)))
-    if workers == 1:
+    if engine == "ray":
+        yield from _run_on_ray(function, units, workers)
+    elif (workers or cores()) == 1:
         yield from map(function, units)
-        return
+    else:
+        yield from _run_here(function, units, workers or cores())
+
+
+def _run_here(function: Callable[[U], R], units: Iterable[U], workers: int) -> Iterator[R]:
     # Spawned, not forked: a fork would copy the thread pools of torch in an undefined state.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (os.getpid(),))
+    remaining = iter(units)
+
+    def submit(number: int) -> set[Future[R]]:
+        return {pool.submit(function, unit) for unit in itertools.islice(remaining, number)}
+
     try:
-        for future in as_completed([pool.submit(function, unit) for unit in units]):
-            yield future.result()
+        pending = submit(_AHEAD * workers)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+                pending |= submit(1)
+    except BrokenProcessPool as error:
+        raise InputError(_KILLED) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_on_ray(function: Callable[[U], R], units: Iterable[U], workers: int | None) -> Iterator[R]:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "--engine ray needs the package ray: pip install 'lightning_n2m[ray]', or leave --engine out."
+        ) from error
+    ours = not ray.is_initialized()
+    if ours and "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False)
+    elif ours:
+        ray.init(num_cpus=workers or cores(), include_dashboard=False, log_to_driver=False)
+    # What a unit raises is for the user to see, not to try again; a lost machine is tried again.
+    task = ray.remote(num_cpus=1, max_retries=3)(function)
+    remaining = iter(units)
+    at_once = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    try:
+        pending = [task.remote(unit) for unit in itertools.islice(remaining, _AHEAD * at_once)]
+        while pending:
+            done, pending = ray.wait(pending)
+            yield ray.get(done[0])
+            pending += [task.remote(unit) for unit in itertools.islice(remaining, 1)]
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise InputError(_KILLED) from error
+    finally:
+        if ours:
+            ray.shutdown()

@@ -10,20 +10,10 @@ import torch
 
 from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.data.schema import Captions, Clip
+from lightning_n2m.data.shard_file import RawClip
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.errors import InputError
-
-
-@dataclass(frozen=True)
-class RawClip:
-    """A clip as it lies in its shard: encoded audio, what is known of it, and where it came from."""
-
-    clip: Clip
-    audio: bytes
-    captions: Captions | None
-    shard: str
 
 
 @dataclass(frozen=True)

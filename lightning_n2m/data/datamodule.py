@@ -8,7 +8,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.shards import FixedClips, TrainingStream, find_shards
+from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.data.shards import FixedClips, TrainingStream
 from lightning_n2m.data.text_batch import TextBatch
 
 

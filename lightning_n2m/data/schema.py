@@ -3,7 +3,7 @@
 A shard folder holds::
 
     index.json               shards with counts, bytes, checksum and split
-    audio-000123.tar         KEY.flac (24 kHz mono) and KEY.json (a `Clip`) per clip
+    audio-000123.tar         KEY.flac or KEY.opus (24 kHz mono) and KEY.json (a `Clip`) per clip
     captions-000123.jsonl    a `Captions` line per clip, found by KEY; rewritten without touching audio
 
 Splits go by track, never by clip: six clips of one song in both splits would leak.
@@ -15,10 +15,10 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import Location, is_folder, join, read_bytes, size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,8 @@ T = TypeVar("T")
 SAMPLE_RATE = 24_000
 INDEX = "index.json"
 FORMAT = 1
+# Endings under which a shard may hold audio.
+AUDIO_FORMATS = ("flac", "opus", "ogg", "wav")
 
 
 @dataclass(frozen=True)
@@ -132,25 +134,24 @@ class Index:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
 
-def read_index(folder: str | Path) -> Index:
-    """Read and check ``index.json`` of a shard folder.
+def read_index(folder: Location) -> Index:
+    """Read and check ``index.json`` of a shard folder, a path or a URL.
 
     Raises:
         InputError: if the folder or its index is missing, unreadable or of another format.
     """
-    folder = Path(folder)
-    path = folder / INDEX
-    if not folder.is_dir():
+    path = join(folder, INDEX)
+    if not is_folder(folder):
         raise InputError(
             f"The shard folder {folder} does not exist; build it with 'python -m data_pipeline shard'."
         )
-    if not path.is_file():
+    if size(path) is None:
         raise InputError(
             f"{folder} holds no {INDEX}, so it is no finished shard folder; "
             "run 'python -m data_pipeline shard' on it."
         )
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(read_bytes(path))
         if fields["format"] != FORMAT:
             raise InputError(
                 f"{path} has format {fields['format']}, but this version reads {FORMAT}; "
@@ -169,17 +170,17 @@ def read_index(folder: str | Path) -> Index:
     return index
 
 
-def read_captions(path: Path) -> dict[str, Captions]:
+def read_captions(path: Location) -> dict[str, Captions]:
     """Read a ``captions-*.jsonl`` by key; a file that is not there yet holds nothing.
 
     Raises:
         InputError: if a line is not a `Captions` object.
     """
-    if not path.is_file():
+    if size(path) is None:
         return {}
     found = {}
     # Not str.splitlines, which would also cut at line separators that are part of a caption.
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(read_bytes(path).splitlines(), start=1):
         try:
             captions: Captions = _from_fields(Captions, json.loads(line))
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:

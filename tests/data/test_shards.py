@@ -13,14 +13,8 @@ from torch.utils.data import DataLoader
 from lightning_n2m.audio.io import read
 from lightning_n2m.data import shards
 from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.shards import (
-    FixedClips,
-    ShardFile,
-    StreamOrder,
-    TrainingStream,
-    find_shards,
-    read_shard,
-)
+from lightning_n2m.data.shard_file import ShardFile, find_shards, read_shard
+from lightning_n2m.data.shards import FixedClips, StreamOrder, TrainingStream
 from lightning_n2m.errors import InputError
 
 SECONDS = 0.05

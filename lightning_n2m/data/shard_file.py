@@ -1,0 +1,92 @@
+"""A shard as it lies in its folder, and the clips in it, undecoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import webdataset
+
+from lightning_n2m.data.schema import AUDIO_FORMATS, Captions, Clip, Shard, read_captions, read_index
+from lightning_n2m.errors import InputError
+from lightning_n2m.storage import Location, join, locate, open_read
+
+
+@dataclass(frozen=True)
+class RawClip:
+    """A clip as it lies in its shard: encoded audio, what is known of it, and where it came from."""
+
+    clip: Clip
+    audio: bytes
+    captions: Captions | None
+    shard: str
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard and the folder that it lies in."""
+
+    folder: Location
+    shard: Shard
+
+    @property
+    def path(self) -> Location:
+        """The tar file."""
+        return join(self.folder, self.shard.name)
+
+    @property
+    def captions(self) -> Location:
+        """The caption file that lies beside it, if it was labelled."""
+        return join(self.folder, self.shard.captions_name)
+
+
+def find_shards(folders: Sequence[Location], split: str) -> list[ShardFile]:
+    """The shards of one split over several folders, in order.
+
+    Raises:
+        InputError: if a folder is no shard folder, or none of them holds this split.
+    """
+    found = [
+        ShardFile(locate(folder), shard)
+        for folder in folders
+        for shard in read_index(folder).shards
+        if shard.split == split and shard.clips
+    ]
+    if not found:
+        places = ", ".join(map(str, folders))
+        raise InputError(
+            f"{places} holds no {split} clips; build shards from more tracks, or set the share of this split."
+        )
+    return found
+
+
+def read_shard(file: ShardFile) -> Iterator[RawClip]:
+    """All clips of a shard, undecoded.
+
+    Raises:
+        InputError: if the tar file is missing, cut short, or lacks a member.
+    """
+    captions = read_captions(file.captions)
+    number = 0
+    try:
+        with open_read(file.path) as stream:
+            members = webdataset.tariterators.tar_file_expander([{"url": str(file.path), "stream": stream}])
+            for sample in webdataset.tariterators.group_by_keys(members):
+                audio = next((sample[kind] for kind in AUDIO_FORMATS if kind in sample), None)
+                if audio is None or "json" not in sample:
+                    missing = "audio" if audio is None else "json"
+                    raise ValueError(f"{sample['__key__']} has no {missing}")
+                clip = Clip.from_json(sample["json"])
+                yield RawClip(clip, audio, captions.get(clip.key), str(file.path))
+                number += 1
+    except Exception as error:  # tar, JSON and webdataset each raise their own kinds
+        # webdataset adds the stream and its path to the arguments of whatever went wrong.
+        words = error.strerror if isinstance(error, OSError) else str(error.args[0] if error.args else "")
+        reason = (words or type(error).__name__).splitlines()[0].partition(" @ <")[0]
+        raise InputError(
+            f"Shard {file.path} is damaged after {number} clips ({reason}); build it again."
+        ) from error
+    if number != file.shard.clips:
+        raise InputError(
+            f"Shard {file.path} holds {number} clips, but its index says {file.shard.clips}; build it again."
+        )

@@ -1,0 +1,143 @@
+"""Files at paths and at URLs (``s3://``, ``gs://``, ``memory://``), behind one face: fsspec."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightning_n2m.errors import InputError
+
+Location = str | Path
+
+
+def is_url(place: Location) -> bool:
+    """Whether a place is a URL; everything else is a path of this machine."""
+    return isinstance(place, str) and "://" in place and not place.startswith("file://")
+
+
+def locate(place: Location) -> Location:
+    """A URL as it is, anything else as a path."""
+    return place if is_url(place) else Path(str(place).removeprefix("file://"))
+
+
+def join(folder: Location, name: str) -> Location:
+    """A file of a folder."""
+    return f"{str(folder).rstrip('/')}/{name}" if is_url(folder) else Path(folder) / name
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path on it.
+
+    Raises:
+        InputError: if fsspec does not know the protocol, or its package is not installed.
+    """
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{url} cannot be opened: {str(error).rstrip('.')}; install it with pip.") from error
+
+
+def size(place: Location) -> int | None:
+    """Bytes of a file; none when there is no such file."""
+    try:
+        if not is_url(place):
+            return Path(place).stat().st_size if Path(place).is_file() else None
+        system, path = filesystem(str(place))
+        found = system.info(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found["size"] if found["type"] == "file" else None
+
+
+def is_folder(place: Location) -> bool:
+    """Whether there is a folder, or anything below this URL."""
+    if not is_url(place):
+        return Path(place).is_dir()
+    system, path = filesystem(str(place))
+    return bool(system.isdir(path))
+
+
+def make_folder(place: Location) -> None:
+    """Make a folder, and those above it; object stores need none."""
+    if not is_url(place):
+        Path(place).mkdir(parents=True, exist_ok=True)
+
+
+def names(folder: Location) -> list[str]:
+    """Names of the files directly in a folder, sorted; none when there is no folder."""
+    try:
+        if not is_url(folder):
+            return sorted(path.name for path in Path(folder).iterdir() if path.is_file())
+        system, path = filesystem(str(folder))
+        return sorted(
+            item["name"].rpartition("/")[2] for item in system.ls(path, detail=True) if item["type"] == "file"
+        )
+    except FileNotFoundError:
+        return []
+
+
+def read_bytes(place: Location) -> bytes:
+    """All of a file.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not is_url(place):
+        return Path(place).read_bytes()
+    system, path = filesystem(str(place))
+    return bytes(system.cat_file(path))
+
+
+def open_read(place: Location) -> BinaryIO:
+    """Open a file for reading, with ``seek``."""
+    if not is_url(place):
+        return open(place, "rb")
+    system, path = filesystem(str(place))
+    return system.open(path, "rb")  # type: ignore[no-any-return]
+
+
+def write_aside(place: Location, data: bytes | str) -> None:
+    """Write a file that appears under its name only when it is complete.
+
+    Args:
+        place: Where the file is to be; its folder must exist.
+        data: Its content; text is written as UTF-8.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    if is_url(place):
+        # Object stores show an object only once all of it has arrived.
+        system, path = filesystem(str(place))
+        system.pipe_file(path, content)
+        return
+    target = Path(place)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def copy_from(place: Location, target: Path) -> None:
+    """Copy a file to a path of this machine, where it appears only when it is complete."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open_read(place) as source, open(aside, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def move_to(source: Path, place: Location) -> None:
+    """Put a file of this machine under its final name; for a path it must lie on the same disk."""
+    if is_url(place):
+        system, path = filesystem(str(place))
+        system.put_file(str(source), path)
+        source.unlink()
+    else:
+        source.replace(place)
