@@ -1,0 +1,1 @@
+"""Where candidate captions come from: a language model, raters, tag lists."""
