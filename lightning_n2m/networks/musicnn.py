@@ -56,10 +56,12 @@ class Tagged:
     Args:
         logits: Log-odds of each tag, ``(n, 50)``.
         embedding: Output of the penultimate layer, ``(n, 200)``.
+        pooled: What that layer sees, the maxima and means of all features over time, normalised, ``(n, 1506)``.
     """
 
     logits: Tensor
     embedding: Tensor
+    pooled: Tensor
 
     @property
     def probabilities(self) -> Tensor:
@@ -113,8 +115,9 @@ class Musicnn(nn.Module):
             levels.append(x)
         features = torch.cat(levels, dim=1).float()
         pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(1)
-        embedding = self.dense_norm(F.relu(self.dense(self.pooled_norm(pooled))))
-        return Tagged(self.output(embedding).float(), embedding.float())
+        pooled = self.pooled_norm(pooled)
+        embedding = self.dense_norm(F.relu(self.dense(pooled)))
+        return Tagged(self.output(embedding).float(), embedding.float(), pooled)
 
 
 class LogMel(nn.Module):
