@@ -12,7 +12,7 @@ from lightning_n2m.errors import InputError
 
 # Commands in the order of a first run; each is the function of its name in the module of its name,
 # imported only when it is called for, so that the help comes at once.
-COMMANDS = ("starter", "manifest", "shard", "vocabulary", "embed", "label")
+COMMANDS = ("starter", "manifest", "shard", "vocabulary")
 # What the user can mend: no permission, a file where a folder should be, a full disk, and the like.
 _MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC)
 

@@ -49,10 +49,9 @@ _TALK = re.compile(
 _PLAIN = re.compile(r"[A-Za-z0-9 ,;:'’()&%/#-]+\.")
 _NUMBER = re.compile(r"\b\d{3,}s?\b|\b(?:19|20)\d\d\b|#\d")
 _SPLIT = re.compile(r"(?<=[.!?])[\"'”’)]*\s+")
-# "U.S. " and the like are no ends of sentences, but neither are they words on music.
-_STOPWORDS = frozenset(
-    "a an and the of with in is are it its this to for by on over as that at from or but be has have".split()
-)
+_STOPWORDS = """
+a an and the of with in is are it its this to for by on over as that at from or but be has have
+"""
 
 
 @dataclass
@@ -95,7 +94,7 @@ def fault(sentence: str, song: Song | None = None) -> str | None:
         return "not on how it sounds"
     if not _HEARD.search(sentence) or len({m.group().lower() for m in _MUSICAL.finditer(sentence)}) < 2:
         return "not on music"
-    content = Counter(word for word in words if word not in _STOPWORDS)
+    content = Counter(word for word in words if word not in _STOPWORDS.split())
     if any(count > 2 for count in content.values()) or len(content) < 0.7 * content.total():
         return "repeats itself"
     return None

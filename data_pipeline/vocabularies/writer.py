@@ -67,7 +67,9 @@ class LocalWriter:
             part = songs[start : start + self.batch]
             yield from enumerate(self._answers(part, prefix, read, ends, start), start)
 
-    def _answers(self, songs: Sequence[Song], prefix: Any, read: Any, ends: list[int], start: int) -> list[str]:
+    def _answers(
+        self, songs: Sequence[Song], prefix: Any, read: Any, ends: list[int], start: int
+    ) -> list[str]:
         import copy
 
         import torch

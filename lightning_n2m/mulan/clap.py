@@ -30,7 +30,7 @@ class Clap:
         logging.disable_progress_bar()
         try:
             # Weights that the file lacks would be drawn at random, and labels be noise.
-            model, report = ClapModel.from_pretrained(place, output_loading_info=True)
+            loaded: Any = ClapModel.from_pretrained(place, output_loading_info=True)
             self._extractor: Any = AutoFeatureExtractor.from_pretrained(place)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(place)
         except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
@@ -41,12 +41,12 @@ class Clap:
             ) from error
         finally:
             logging.enable_progress_bar()
+        self._model, report = loaded[0].eval().requires_grad_(False), loaded[1]
         if missing := sorted(report["missing_keys"]):
             raise InputError(
                 f"The weights in {place} lack {len(missing)} tensors, the first of them {missing[0]}; give "
                 "--joint a folder of a whole CLAP."
             )
-        self._model = model.eval().requires_grad_(False)
         self.name = f"clap {fingerprint(self._model.parameters())}"
         self.sample_rate = int(self._extractor.sampling_rate)
         self.dimension = int(self._model.config.projection_dim)

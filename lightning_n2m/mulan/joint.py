@@ -102,8 +102,8 @@ def load_joint(place: str) -> JointModel:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} holds neither config.yaml nor a config.json with a model type, so it is no joint model; "
-            "give a folder that 'export' or save_pretrained wrote."
+            f"{folder} holds neither config.yaml nor a config.json with a model type, so it is no joint "
+            "model; give a folder that 'export' or save_pretrained wrote."
         ) from error
     if kind != "clap":
         raise InputError(f"{folder} holds a model of type '{kind}', not a CLAP; give --joint another folder.")

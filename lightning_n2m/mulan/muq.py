@@ -34,8 +34,8 @@ class MuQMuLan:
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise InputError(
-                f"The joint model muq:{place} cannot be loaded ({reason}); give --joint muq: and a folder that "
-                "save_pretrained wrote."
+                f"The joint model muq:{place} cannot be loaded ({reason}); give --joint muq: and a folder "
+                "that save_pretrained wrote."
             ) from error
         self.name = f"muq-mulan {fingerprint(self._model.parameters())}"
         self.sample_rate = int(self._model.sr)

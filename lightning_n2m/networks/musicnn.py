@@ -56,7 +56,7 @@ class Tagged:
     Args:
         logits: Log-odds of each tag, ``(n, 50)``.
         embedding: Output of the penultimate layer, ``(n, 200)``.
-        pooled: What that layer sees, the maxima and means of all features over time, normalised, ``(n, 1506)``.
+        pooled: What that layer sees: maxima and means of all features over time, normalised, ``(n, 1506)``.
     """
 
     logits: Tensor
