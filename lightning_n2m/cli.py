@@ -8,7 +8,7 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +75,12 @@ def _refuse(message: str) -> int:
 def _export(args: list[str]) -> None:
     if len(args) != 2 or args[0].startswith("-"):
         raise InputError("export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER'.")
-    from lightning_n2m.stages.bundle import save_stage
+    from lightning_n2m.stages.bundle import read_config, save_stage
 
-    print(f"{save_stage(args[0], args[1])} holds the averaged weights and the config of {args[0]}.")
+    save: Callable[[str, str], Path] = save_stage
+    if str(read_config(Path(args[0])).get("class_path")).startswith("lightning_n2m.mulan."):
+        from lightning_n2m.mulan.bundle import save_towers as save
+    print(f"{save(args[0], args[1])} holds the averaged weights and the config of {args[0]}.")
 
 
 def _run(args: list[str] | None) -> LightningCLI:

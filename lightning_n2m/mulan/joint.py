@@ -17,17 +17,19 @@ WINDOW_SECONDS = 10.0
 
 
 class JointModel(Protocol):
-    """Audio and text on one unit sphere, where what belongs together lies close together.
+    """Audio and text on one unit sphere, where what belongs together lies close together."""
 
-    Attributes:
-        name: What it is, with a fingerprint of its weights: embeddings of two models do not mix.
-        sample_rate: Rate of the audio that it takes, in Hz.
-        dimension: Length of its embeddings.
-    """
+    @property
+    def name(self) -> str:
+        """What it is, with a fingerprint of its weights: embeddings of two models do not mix."""
 
-    name: str
-    sample_rate: int
-    dimension: int
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the audio that it takes, in Hz."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of its embeddings."""
 
     def embed_audio(self, audio: Tensor) -> Tensor:
         """Windows ``(b, t)`` of some ten seconds to unit vectors ``(b, dimension)``."""

@@ -31,7 +31,7 @@ def load_stage(folder: str | Path) -> Stage:
     """
     folder = Path(folder)
     stage = build_stage(read_config(folder))
-    weights = _read_weights(folder)
+    weights = read_weights(folder)
     try:
         stage.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -51,7 +51,7 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True) -> Path:
     """
     run, folder = Path(run), Path(folder)
     config = read_config(run)
-    weights = _read_weights(run)
+    weights = read_weights(run)
     build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
@@ -117,8 +117,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Weights of the network: exported ones, or the averaged ones of a run's last checkpoint."""
+def read_weights(folder: Path, prefix: str = "network.") -> dict[str, Tensor]:
+    """Exported weights of a folder, or the averaged ones of a run's last checkpoint.
+
+    Args:
+        folder: The bundle or the run.
+        prefix: Name of the part of the trained module that is asked for, with a dot.
+
+    Raises:
+        InputError: if there are none, or they are damaged.
+    """
     if (folder / WEIGHTS).is_file():
         try:
             return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
@@ -129,6 +137,4 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             f"{folder} holds neither {WEIGHTS} nor {LAST}; train the stage, or give another folder."
         )
     state = read_checkpoint(folder / LAST)["state_dict"]
-    return {
-        name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")
-    }
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

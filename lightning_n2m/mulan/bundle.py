@@ -1,0 +1,64 @@
+"""Trained towers on disk: weights and the config that builds them, in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from safetensors.torch import save
+
+from lightning_n2m.errors import InputError
+from lightning_n2m.mulan.two_towers import TwoTowers
+from lightning_n2m.stages.bundle import CONFIG, WEIGHTS, read_config, read_weights
+from lightning_n2m.storage import write_aside
+
+
+def load_towers(folder: str | Path) -> TwoTowers:
+    """Build two towers from their config and load their (averaged) weights, ready to embed.
+
+    Args:
+        folder: What ``export`` wrote, or the folder of a run.
+
+    Raises:
+        InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
+    """
+    folder = Path(folder)
+    towers = build_towers(read_config(folder))
+    try:
+        towers.load_state_dict(read_weights(folder, ""))
+    except RuntimeError as error:
+        raise InputError(
+            f"The weights in {folder} do not fit its {CONFIG}; both must come from one run."
+        ) from error
+    return towers.eval().requires_grad_(False)
+
+
+def save_towers(run: str | Path, folder: str | Path) -> Path:
+    """Write the averaged weights of a run and its config as a bundle, in 32 bits: they are small.
+
+    Args:
+        run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
+        folder: Where to write.
+    """
+    run, folder = Path(run), Path(folder)
+    weights = {name: tensor.contiguous() for name, tensor in load_towers(run).state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_aside(folder / CONFIG, yaml.safe_dump({"model": read_config(run)}, sort_keys=False))
+    write_aside(folder / WEIGHTS, save(weights))
+    return folder
+
+
+def build_towers(config: dict[str, Any]) -> TwoTowers:
+    """Instantiate the towers that a config describes.
+
+    Raises:
+        InputError: if the config names unknown classes or keys.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(TwoTowers, "model")
+    try:
+        return parser.instantiate(parser.parse_object({"model": config}))["model"]  # type: ignore[no-any-return]
+    except ArgumentError as error:
+        raise InputError(f"The joint model's config is not valid: {' '.join(str(error).split())}") from error

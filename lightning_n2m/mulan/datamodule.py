@@ -1,0 +1,270 @@
+"""Pairs out of shards, for the training of the two towers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.shard_file import RawClip, ShardFile, find_shards
+from lightning_n2m.data.shards import FixedClips, TrainingStream
+from lightning_n2m.diffusion.random import seed_of
+from lightning_n2m.mulan.features import Heard, audio_of, features_of
+from lightning_n2m.mulan.joint import WINDOW_SECONDS
+from lightning_n2m.mulan.pairs import PairBatch, PairText, tags_of
+
+Item = dict[str, Any]
+
+
+class PairDataModule(LightningDataModule):
+    """Windows of ten seconds with a sentence or some tags; whole clips with all their sentences to validate.
+
+    Where the audio tower begins with a frozen network, its features are computed once, before the
+    first epoch, and training reads these alone: it then takes minutes instead of hours.
+
+    Args:
+        shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or several.
+        batch_size: Pairs in a batch of one rank.
+        features: Folder that keeps the features of a frozen tower; an interrupted computation goes on.
+        num_workers: Loader processes of one rank, where audio has to be decoded.
+        streams: Streams for each worker over all ranks; the number of ranks when null.
+        shuffle_shards: Shards whose clips are shuffled together.
+        validation_clips: Clips that validate, at most.
+        text: How the text of a pair is drawn.
+        seed: Seed of order, windows and texts.
+    """
+
+    def __init__(
+        self,
+        shards: str | list[str],
+        batch_size: int,
+        features: str = "features",
+        num_workers: int = 2,
+        streams: int | None = None,
+        shuffle_shards: int = 4,
+        validation_clips: int = 1000,
+        text: PairText = PairText(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folders = [shards] if isinstance(shards, str) else list(shards)
+        self.batch_size, self.features, self.num_workers = batch_size, Path(features), num_workers
+        self.streams, self.shuffle_shards = streams, shuffle_shards
+        self.validation_clips, self.text, self.seed = validation_clips, text, seed
+        self.start = 0
+
+    @property
+    def _tower(self) -> Any:
+        return self.trainer.lightning_module.audio  # type: ignore[union-attr]
+
+    def prepare_data(self) -> None:
+        """Hear all clips once, on one process of each machine."""
+        if self._tower.feature_size is None:
+            return
+        training = self.trainer.state.fn == "fit"  # type: ignore[union-attr]
+        files = [
+            file
+            for split in (("train", "validation") if training else ("validation", "test"))
+            for file in find_shards(self.folders, split)
+        ]
+        for file in track(files, "hearing all shards once", transient=True):
+            features_of(self._tower, file, self.features)
+
+    def _heard(self, split: str) -> list[Heard]:
+        return [features_of(self._tower, file, self.features) for file in find_shards(self.folders, split)]
+
+    def train_dataloader(self) -> DataLoader:
+        """Endless batches, from where a resumed run left off."""
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
+        if self._tower.feature_size is not None:
+            pairs = HeardStream(
+                self._heard("train"), self.text, self.batch_size, rank, ranks, self.seed, self.start
+            )
+            return DataLoader(pairs, self.batch_size, collate_fn=collate)
+        stream = TrainingStream(
+            find_shards(self.folders, "train"),
+            PairDecoder(self._tower.sample_rate, self.text, self.seed),  # type: ignore[arg-type]
+            self.batch_size,
+            rank,
+            ranks,
+            self.num_workers,
+            self.streams,
+            self.seed,
+            self.shuffle_shards,
+            self.start,
+        )
+        return DataLoader(
+            stream,
+            self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            # Forked workers deadlock on the locks of audio and thread libraries that the parent held.
+            multiprocessing_context="forkserver" if self.num_workers else None,
+        )
+
+    def _whole(self, split: str) -> DataLoader:
+        """The clips of a split, all of them on every rank."""
+        if self._tower.feature_size is not None:
+            return DataLoader(
+                HeardClips(self._heard(split), self.text, self.validation_clips),
+                self.batch_size,
+                collate_fn=collate,
+            )
+        decoder = PairDecoder(self._tower.sample_rate, self.text, self.seed, whole=True)
+        files: Sequence[ShardFile] = find_shards(self.folders, split)
+        clips = FixedClips(files, decoder, self.validation_clips)  # type: ignore[arg-type]
+        return DataLoader(clips, self.batch_size, collate_fn=collate)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation split."""
+        return self._whole("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """The test split."""
+        return self._whole("test")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Batches that each rank has had, for an exact continuation."""
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress  # type: ignore[union-attr]
+        return {"batches": progress.total.processed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the batches that a checkpoint has seen."""
+        self.start = state_dict["batches"]
+
+
+@dataclass(frozen=True)
+class PairDecoder:
+    """Decodes a window and draws a text, or decodes a whole clip and tells all its text.
+
+    Args:
+        sample_rate: Rate to deliver, in Hz.
+        text: How the text is drawn.
+        seed: Seed of window and text, together with the sample's number.
+        whole: Deliver the whole clip.
+    """
+
+    sample_rate: int
+    text: PairText
+    seed: int = 0
+    whole: bool = False
+
+    def __call__(self, raw: RawClip, number: int) -> Item:
+        """One pair."""
+        known = {"track": raw.clip.track_id, "tags": tags_of(raw.clip), "number": number}
+        if self.whole:
+            return {"audio": audio_of(raw, self.sample_rate), "caption": self.text.query(raw.clip), **known}
+        decoder = ClipDecoder(self.sample_rate, WINDOW_SECONDS, None, self.seed)
+        draw = random.Random(seed_of(self.seed, "pair", number))
+        return {
+            "audio": decoder(raw, number)["audio"],
+            "caption": self.text.draw(raw.clip, None, draw),
+            **known,
+        }
+
+
+class HeardStream(IterableDataset):
+    """Endless pairs of features and text for one rank.
+
+    Every epoch is an order of all clips of its own; sample ``n`` of the whole training is the same
+    clip, window and text whatever the number of ranks.
+
+    Args:
+        heard: Features of the training shards.
+        text: How the text is drawn.
+        batch_size: Pairs in a batch of this rank.
+        rank: Rank of this process.
+        ranks: Number of processes.
+        seed: Seed of order, windows and texts.
+        start: Batches that this rank has already had.
+    """
+
+    def __init__(
+        self,
+        heard: Sequence[Heard],
+        text: PairText,
+        batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+        seed: int = 0,
+        start: int = 0,
+    ) -> None:
+        self.heard, self.text, self.batch_size = heard, text, batch_size
+        self.rank, self.ranks, self.seed, self.start = rank, ranks, seed, start
+        self.places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
+
+    def __iter__(self) -> Iterator[Item]:
+        """Pairs of this rank: each global batch is dealt to the ranks in order."""
+        batch = self.start
+        order, epoch = list(self.places), -1
+        while True:
+            for row in range(self.batch_size):
+                number = (batch * self.ranks + self.rank) * self.batch_size + row
+                if number // len(order) != epoch:
+                    epoch = number // len(order)
+                    order = list(self.places)
+                    random.Random(seed_of(self.seed, "clips", epoch)).shuffle(order)
+                yield self._pair(*order[number % len(order)], number)
+            batch += 1
+
+    def _pair(self, shard: int, row: int, number: int) -> Item:
+        part = self.heard[shard]
+        clip, draw = part.clips[row], random.Random(seed_of(self.seed, "pair", number))
+        window = draw.randrange(part.features.shape[1])
+        return {
+            "features": torch.from_numpy(part.features[row, window : window + 1].copy()),
+            "caption": self.text.draw(clip, None, draw),
+            "track": clip.track_id,
+            "tags": tags_of(clip),
+            "number": number,
+        }
+
+
+class HeardClips(Dataset):
+    """Whole clips by their features, evenly spread over a split.
+
+    Args:
+        heard: Features of the shards of the split.
+        text: What a clip is looked for by.
+        clips: How many, at most.
+    """
+
+    def __init__(self, heard: Sequence[Heard], text: PairText, clips: int) -> None:
+        self.heard, self.text = heard, text
+        places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
+        self.places = (
+            [places[i * len(places) // clips] for i in range(clips)] if clips < len(places) else places
+        )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Item:
+        """One clip."""
+        shard, row = self.places[number]
+        clip = self.heard[shard].clips[row]
+        return {
+            "features": torch.from_numpy(self.heard[shard].features[row].copy()),
+            "caption": self.text.query(clip),
+            "track": clip.track_id,
+            "tags": tags_of(clip),
+            "number": number,
+        }
+
+
+def collate(items: Sequence[Item]) -> PairBatch:
+    """Stack tensors, list everything else."""
+    columns: dict[str, Any] = {key: [item[key] for item in items] for key in items[0]}
+    columns["number"] = torch.tensor(columns["number"])
+    for key in ("features", "audio"):
+        if key in columns:
+            columns[key] = torch.stack(columns[key])
+    return columns  # type: ignore[return-value]

@@ -1,0 +1,54 @@
+"""Pairs of a clip and a text: what the two towers are trained and measured on."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TypedDict
+
+from torch import Tensor
+
+from lightning_n2m.data.schema import Captions, Clip
+from lightning_n2m.data.text_batch import long_texts, short_texts
+
+
+class PairBatch(TypedDict, total=False):
+    """A batch for the two towers.
+
+    Either ``features`` ``(b, windows, ...)`` that a frozen network has heard before, or ``audio``
+    ``(b, 1, t)``; the caption, the track and the tags of each clip, and the sample's number ``(b,)``.
+    """
+
+    features: Tensor
+    audio: Tensor
+    caption: list[str]
+    track: list[str]
+    tags: list[list[str]]
+    number: Tensor
+
+
+@dataclass(frozen=True)
+class PairText:
+    """Draws the text of a pair; pseudo-labels are no texts to learn from, since this model makes them.
+
+    Args:
+        sentences: Share of pairs whose text is one sentence; of the others it is one to four tags.
+    """
+
+    sentences: float = 0.5
+
+    def draw(self, clip: Clip, captions: Captions | None, draw: random.Random) -> str:
+        """One text; an empty one where nothing is known."""
+        long, short = long_texts(clip, None), short_texts(clip, None)
+        if long and (not short or draw.random() < self.sentences):
+            return draw.choice(long)
+        return ", ".join(draw.sample(short, min(len(short), draw.randint(1, 4))))
+
+    def query(self, clip: Clip) -> str:
+        """The text that a clip is looked for by: its sentences in a row, or else its tags."""
+        return " ".join(long_texts(clip, None)) or ", ".join(short_texts(clip, None))
+
+
+def tags_of(clip: Clip) -> list[str]:
+    """Genres and tags of a clip, once each."""
+    return list(dict.fromkeys([*clip.genres, *clip.tags]))

@@ -1,0 +1,155 @@
+"""Our own joint model: two towers, trained to find each other's side of a pair (Huang et al. 2022)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from lightning_n2m.mulan.audio_tower import AudioTower
+from lightning_n2m.mulan.contrastive import contrastive_loss, gather
+from lightning_n2m.mulan.joint import average, fingerprint, windows
+from lightning_n2m.mulan.pairs import PairBatch
+from lightning_n2m.mulan.retrieval import RANKS, measure, tags_worth_asking
+from lightning_n2m.mulan.text_tower import TextTower
+from lightning_n2m.stages.settings import Optimisation
+
+_HOTTEST = 100.0  # Inverse temperature beyond which training becomes unstable (Radford et al. 2021).
+
+
+class TwoTowers(LightningModule):
+    """An audio tower and a text tower that end on one unit sphere. It is a `JointModel`.
+
+    Args:
+        audio: Windows of ten seconds to vectors.
+        text: Sentences and tags to vectors.
+        optimisation: Optimiser and learning rate.
+        temperature: Of the softmax at the beginning; it is learned.
+    """
+
+    def __init__(
+        self,
+        audio: AudioTower,
+        text: TextTower,
+        optimisation: Optimisation = Optimisation(),
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__()
+        self.audio, self.text, self.optimisation = audio, text, optimisation
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        self._seen: list[PairBatch] = []
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the audio, in Hz."""
+        return self.audio.sample_rate
+
+    @property
+    def dimension(self) -> int:
+        """Length of the embeddings."""
+        return self.text.dimension
+
+    @property
+    def name(self) -> str:
+        """What the embeddings depend on: the frozen models by name, and the trained weights."""
+        weights = [tensor for _, tensor in sorted(self.state_dict().items())]
+        return f"two-towers {self.audio.name}, {self.text.encoder.model} {fingerprint(weights)}"
+
+    def audio_vectors(self, features: Tensor) -> Tensor:
+        """Features of windows to unit vectors ``(b, dimension)``."""
+        return nn.functional.normalize(self.audio(features).float(), dim=-1)
+
+    def text_vectors(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit vectors ``(n, dimension)``."""
+        return nn.functional.normalize(self.text(self.text.features(texts, self.device)).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_audio(self, audio: Tensor) -> Tensor:
+        """Windows ``(b, t)`` to unit vectors ``(b, dimension)``."""
+        return self.audio_vectors(self.audio.features(audio.to(self.device))).cpu()
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts to unit vectors ``(n, dimension)``."""
+        return self.text_vectors(texts).cpu()
+
+    def _heard(self, batch: PairBatch) -> Tensor:
+        """Features of a batch: kept ones, or those of its audio, ``(b, windows, ...)``."""
+        if "features" in batch:
+            return batch["features"].float()
+        parts = windows(batch["audio"].squeeze(1), self.sample_rate)
+        return self.audio.features(parts.flatten(0, 1)).unflatten(0, parts.shape[:2])
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Contrastive loss of one window a clip and one caption, over the pairs of all ranks."""
+        audio = self.audio_vectors(self._heard(batch)[:, 0])
+        text = self.text_vectors(batch["caption"])
+        pairs = zip(batch["track"], batch["caption"], strict=True)
+        identity = torch.tensor([[_number(track), _number(caption)] for track, caption in pairs])
+        scale = self.log_scale.exp().clamp(max=_HOTTEST)
+        loss = contrastive_loss(gather(audio), gather(text), scale, gather(identity.to(self.device)))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(audio))
+        self.log("train/temperature", 1 / scale, batch_size=len(audio))
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Embed; what is found is counted at the end, over all clips."""
+        self._embed(batch)
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """The same on the test split."""
+        self._embed(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Recall and tags of the validation split."""
+        self._measure("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Recall and tags of the test split."""
+        self._measure("test")
+
+    def configure_optimizers(self) -> Any:
+        """Adam and its schedule, stepped by step: Lightning's default would step once an epoch."""
+        optimizer, schedule = self.optimisation.build(self)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _embed(self, batch: PairBatch) -> None:
+        heard = self._heard(batch)
+        vectors = average(self.audio_vectors(heard.flatten(0, 1)).unflatten(0, heard.shape[:2]))
+        self._seen.append({**batch, "vectors": vectors.cpu()})  # type: ignore[typeddict-unknown-key]
+
+    def _measure(self, prefix: str) -> None:
+        """Every rank sees the whole split (it is small), so that every rank measures the same."""
+        seen, self._seen = self._seen, []
+        tags = [tags for batch in seen for tags in batch["tags"]]
+        asked = tags_worth_asking(tags)
+        if not asked:
+            return
+        found = measure(
+            torch.cat([batch["vectors"] for batch in seen]),  # type: ignore[typeddict-item]
+            self.embed_text([query for batch in seen for query in batch["caption"]]),
+            [track for batch in seen for track in batch["track"]],
+            tags,
+            asked,
+            self.embed_text(asked),
+        )
+        for k in RANKS:
+            self.log(f"{prefix}/recall_{k}_text_to_audio", found.text_to_audio[k], prog_bar=k == RANKS[-1])
+            self.log(f"{prefix}/recall_{k}_audio_to_text", found.audio_to_text[k])
+            self.log(f"{prefix}/recall_{k}_chance", found.chance[k])
+        self.log(f"{prefix}/tag_auc", found.tag_auc, prog_bar=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the model's name in the checkpoint."""
+        checkpoint["stage"] = type(self).__name__
+
+
+def _number(text: str) -> int:
+    """A number that other texts do not have, for what must travel between ranks as a tensor."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
