@@ -11,12 +11,14 @@ import yaml
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.cli import main
 from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.stages.bundle import build_stage
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 RECIPES = sorted((*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("starter/*.yaml")))
+STAGES = [path for path in RECIPES if path.stem != "mulan"]
 MILLIONS = {
     "waveform_generator": 724,
     "waveform_cascader": 487,
@@ -32,11 +34,11 @@ def named(path: Path) -> str:
 
 def test_there_is_a_recipe_for_each_stage() -> None:
     assert {named(path) for path in RECIPES} == {
-        f"{kind}/{name}" for kind in ("paper", "starter") for name in MILLIONS
+        f"{kind}/{name}" for kind in ("paper", "starter") for name in (*MILLIONS, "mulan")
     }
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=named)
+@pytest.mark.parametrize("path", STAGES, ids=named)
 def test_a_recipe_builds_its_stage_and_evaluates_it(path: Path) -> None:
     """Shapes on the meta device: what the network returns is what the target is."""
     with torch.device("meta"):
@@ -48,6 +50,17 @@ def test_a_recipe_builds_its_stage_and_evaluates_it(path: Path) -> None:
         assert stage.network(x, torch.empty(2), told).shape == x.shape
     sampling = stage.sampling
     assert len(step_times(sampling.steps, sampling.total, sampling.reverse)) > 1
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/mulan.yaml")), ids=named)
+def test_both_towers_of_the_joint_model_end_on_one_sphere(path: Path) -> None:
+    with torch.device("meta"):
+        towers = build_towers(yaml.safe_load(path.read_text())["model"])
+        heard = torch.empty(
+            2, towers.audio.feature_size or 1, *(() if towers.audio.feature_size else (80, 1000))
+        )
+        read = torch.empty(2, towers.text.project[0].normalized_shape[0])
+        assert towers.audio_vectors(heard).shape == towers.text(read).shape == (2, 128)
 
 
 @pytest.mark.parametrize("name", MILLIONS)

@@ -41,6 +41,9 @@ class Clap:
             ) from error
         finally:
             logging.enable_progress_bar()
+        # Where its files are missing, transformers makes up a tokenizer to which all words are unknown.
+        if len(set(self._tokenizer.get_vocab()) - set(self._tokenizer.all_special_tokens)) < 2:
+            raise InputError(f"{place} holds no tokenizer's vocabulary; save the model's own there too.")
         self._model, report = loaded[0].eval().requires_grad_(False), loaded[1]
         if missing := sorted(report["missing_keys"]):
             raise InputError(

@@ -69,7 +69,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> str:
     """12 hexadecimal digits that other weights would change."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Retrieval:
         text_to_audio: By k, share of texts whose clip is among the k nearest.
         audio_to_text: By k, share of clips whose text is among the k nearest.
         chance: By k, what a random order would come to.
-        tag_auc: Mean over tags of the area under the ROC curve, where chance is 0.5.
+        tag_auc: Mean over tags of the area under the ROC curve, where chance is 0.5; NaN without tags.
         clips: Number of clips.
         tags: Number of tags.
     """
@@ -99,7 +100,7 @@ def measure(
         {k: recall(scores, right, k) for k in RANKS},
         {k: recall(scores.T, right, k) for k in RANKS},
         {k: chance(right, k) for k in RANKS},
-        tag_auc(audio.double() @ tag_vectors.double().T, tags, asked),
+        tag_auc(audio.double() @ tag_vectors.double().T, tags, asked) if asked else math.nan,
         len(tracks),
         len(asked),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.mulan.audio_tower import AudioTower
 from lightning_n2m.mulan.contrastive import contrastive_loss, gather
 from lightning_n2m.mulan.joint import average, fingerprint, windows
@@ -22,6 +24,16 @@ from lightning_n2m.stages.settings import Optimisation
 _HOTTEST = 100.0  # Inverse temperature beyond which training becomes unstable (Radford et al. 2021).
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a batch of validation came to: vectors of clips and captions, and whose they are."""
+
+    audio: Tensor
+    text: Tensor
+    tracks: list[str]
+    tags: list[list[str]]
+
+
 class TwoTowers(LightningModule):
     """An audio tower and a text tower that end on one unit sphere. It is a `JointModel`.
 
@@ -30,6 +42,7 @@ class TwoTowers(LightningModule):
         text: Sentences and tags to vectors.
         optimisation: Optimiser and learning rate.
         temperature: Of the softmax at the beginning; it is learned.
+        seed: Seed of the dropout.
     """
 
     def __init__(
@@ -38,11 +51,13 @@ class TwoTowers(LightningModule):
         text: TextTower,
         optimisation: Optimisation = Optimisation(),
         temperature: float = 0.07,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.audio, self.text, self.optimisation = audio, text, optimisation
+        self.audio, self.text, self.optimisation, self.seed = audio, text, optimisation, seed
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
-        self._seen: list[PairBatch] = []
+        self._seen: list[_Seen] = []
+        self._tags: dict[str, Tensor] = {}
 
     @property
     def sample_rate(self) -> int:
@@ -87,6 +102,8 @@ class TwoTowers(LightningModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Contrastive loss of one window a clip and one caption, over the pairs of all ranks."""
+        # Dropout belongs to the samples: a resumed run then repeats the uninterrupted one.
+        torch.manual_seed(seed_of(self.seed, "dropout", int(batch["number"][0])))
         audio = self.audio_vectors(self._heard(batch)[:, 0])
         text = self.text_vectors(batch["caption"])
         pairs = zip(batch["track"], batch["caption"], strict=True)
@@ -120,30 +137,34 @@ class TwoTowers(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _embed(self, batch: PairBatch) -> None:
+        """Embed clips, captions and tags: only here, inside the step, are the averaged weights live."""
         heard = self._heard(batch)
         vectors = average(self.audio_vectors(heard.flatten(0, 1)).unflatten(0, heard.shape[:2]))
-        self._seen.append({**batch, "vectors": vectors.cpu()})  # type: ignore[typeddict-unknown-key]
+        new = sorted({tag for tags in batch["tags"] for tag in tags} - self._tags.keys())
+        self._tags.update(zip(new, self.embed_text(new), strict=True) if new else ())
+        self._seen.append(
+            _Seen(vectors.cpu(), self.embed_text(batch["caption"]), batch["track"], batch["tags"])
+        )
 
     def _measure(self, prefix: str) -> None:
         """Every rank sees the whole split (it is small), so that every rank measures the same."""
-        seen, self._seen = self._seen, []
-        tags = [tags for batch in seen for tags in batch["tags"]]
+        seen, vectors, self._seen, self._tags = self._seen, self._tags, [], {}
+        tags = [tags for part in seen for tags in part.tags]
         asked = tags_worth_asking(tags)
-        if not asked:
-            return
         found = measure(
-            torch.cat([batch["vectors"] for batch in seen]),  # type: ignore[typeddict-item]
-            self.embed_text([query for batch in seen for query in batch["caption"]]),
-            [track for batch in seen for track in batch["track"]],
+            torch.cat([part.audio for part in seen]),
+            torch.cat([part.text for part in seen]),
+            [track for part in seen for track in part.tracks],
             tags,
             asked,
-            self.embed_text(asked),
+            torch.stack([vectors[tag] for tag in asked]) if asked else torch.zeros(0, self.dimension),
         )
         for k in RANKS:
             self.log(f"{prefix}/recall_{k}_text_to_audio", found.text_to_audio[k], prog_bar=k == RANKS[-1])
             self.log(f"{prefix}/recall_{k}_audio_to_text", found.audio_to_text[k])
             self.log(f"{prefix}/recall_{k}_chance", found.chance[k])
-        self.log(f"{prefix}/tag_auc", found.tag_auc, prog_bar=True)
+        if asked:
+            self.log(f"{prefix}/tag_auc", found.tag_auc, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the model's name in the checkpoint."""

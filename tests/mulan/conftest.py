@@ -1,0 +1,66 @@
+"""Real shards of twelve real clips, and towers trained on them for a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.__main__ import main as data_pipeline
+from lightning_n2m.cli import main
+from lightning_n2m.mulan.bundle import save_towers
+
+ROOT = Path(__file__).parents[2]
+CLIPS = ROOT / "tests" / "clips"
+
+
+def tiny(run: Path, shards: Path, features: Path, *more: str) -> list[str]:
+    """Command-line options that shorten the starter's recipe."""
+    options = {
+        "--data.shards": shards,
+        "--data.features": features,
+        "--data.batch_size": 8,
+        "--model.optimisation.warmup_steps": 1,
+        "--trainer.default_root_dir": run,
+        "--trainer.max_steps": 40,
+        "--trainer.val_check_interval": 40,
+        "--trainer.log_every_n_steps": 1,
+        "--trainer.enable_progress_bar": "false",
+        "--trainer.enable_model_summary": "false",
+        "--checkpoint.every_n_train_steps": 10,
+    }
+    config = str(ROOT / "configs" / "starter" / "mulan.yaml")
+    return ["-c", config, *(f"{key}={value}" for key, value in options.items()), *more]
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of the clips that lie in the repository, 12 s each, made by the pipeline's own commands."""
+    folder = tmp_path_factory.mktemp("corpus")
+    manifest, shards = folder / "manifest.jsonl", folder / "shards"
+    listed = ["--source", str(CLIPS), "--metadata", str(CLIPS / "metadata.jsonl"), "--output", str(manifest)]
+    assert data_pipeline(["manifest", *listed, "--workers", "1"]) == 0
+    cut = ["--clip_seconds", "10", "--tracks_per_shard", "2", "--validation", "0.2", "--test", "0.2"]
+    made = ["--manifest", str(manifest), "--output", str(shards), "--workers", "1", *cut]
+    assert data_pipeline(["shard", *made]) == 0
+    return shards
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the features of the frozen tagger are kept."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="session")
+def run(shards: Path, features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run of the starter's recipe."""
+    folder = tmp_path_factory.mktemp("runs") / "mulan"
+    main(["fit", *tiny(folder, shards, features)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def joint(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run as a bundle."""
+    return save_towers(run, tmp_path_factory.mktemp("bundle") / "mulan")
