@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from lightning_n2m.errors import InputError
 
 # Commands in the order of a first run; each is the function of its name in the module of its name,
 # imported only when it is called for, so that the help comes at once.
-COMMANDS = ("starter", "manifest", "shard", "vocabulary")
-# What the user can mend: no permission, a file where a folder should be, a full disk, and the like.
-_MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC)
+COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary")
+# What the user can mend by another path: no permission, a file where a folder should be, and the like.
+_PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
+# What is mended at the disk itself, after which the same command goes on.
+_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [
         re.sub(r"^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
         for argument in (sys.argv[1:] if arguments is None else arguments)
+    ]
+    # A switch alone is as good as one with its value.
+    given = [
+        "--json=true" if option == "--json" and following not in ("true", "false") else option
+        for option, following in itertools.zip_longest(given, given[1:])
     ]
     wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS
     functions = {name: getattr(importlib.import_module(f"data_pipeline.{name}"), name) for name in wanted}
@@ -51,9 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = " ".join(["python -m data_pipeline", *(given[:1] if len(wanted) == 1 else []), "--help"])
         print(f"{reason}; see '{command}'.", file=sys.stderr)
     except OSError as error:
-        if error.errno not in _MENDABLE:
+        place = error.filename or "The output"
+        if error.errno in _PATHS:
+            print(f"{place}: {error.strerror}; give another path.", file=sys.stderr)
+        elif error.errno in _DISKS:
+            print(
+                f"{place}: {error.strerror}; see to the disk, then run the same command again to go on.",
+                file=sys.stderr,
+            )
+        else:
             raise
-        print(f"{error.filename or 'The output'}: {error.strerror}; give another path.", file=sys.stderr)
     except KeyboardInterrupt:
         print("Interrupted; run the same command again to go on.", file=sys.stderr)
         return 130

@@ -103,8 +103,12 @@ def _run_on_ray(function: Callable[[U], R], units: Iterable[U], workers: int | N
         ray.init(log_to_driver=False)
     elif ours:
         ray.init(num_cpus=workers or cores(), include_dashboard=False, log_to_driver=False)
+
     # What a unit raises is for the user to see, not to try again; a lost machine is tried again.
-    task = ray.remote(num_cpus=1, max_retries=3)(function)
+    @ray.remote(num_cpus=1, max_retries=3)
+    def task(unit: U) -> R:
+        return function(unit)
+
     remaining = iter(units)
     at_once = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:

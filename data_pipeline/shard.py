@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data_pipeline import track as tracks
 from data_pipeline.aside import sweep, write_aside
-from data_pipeline.clips import TOLERANCE, cut, starts
-from data_pipeline.engine import run
-from data_pipeline.layout import RECORDS, Result, Unit, plan
+from data_pipeline.clips import Cutting, cut
+from data_pipeline.engine import Engine, run
+from data_pipeline.layout import RECORDS, Outline, Place, Result, Survey, plan, rejected, survey
+from data_pipeline.origin import check_mounted
 from data_pipeline.progress import progress
-from data_pipeline.tar import checksum, write_tar
-from data_pipeline.track import REJECTED, Rejected, Track, read_manifest
+from data_pipeline.tar import write_tar
+from data_pipeline.track import REJECTED, Rejected, Track, read_track
 from lightning_n2m.data.schema import INDEX, SAMPLE_RATE, Index, Shard
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import Location, is_url, join, locate, make_folder, names, read_bytes, size
 
 _PLAN = "plan.json"
 
 
 def shard(
     manifest: Path,
-    output: Path,
+    output: str,
     workers: int | None = None,
+    engine: Engine = "local",
     clips_per_track: int = 6,
     clip_seconds: float = 30.0,
+    spacing_seconds: float | None = None,
+    format: Literal["flac", "opus"] = "flac",
+    kbps: int = 96,
     tracks_per_shard: int = 16,
     validation: float = 0.05,
     test: float = 0.05,
@@ -37,14 +46,18 @@ def shard(
     Up to six clips that do not overlap are spread evenly over each track (section 3.5 of the paper),
     as 24 kHz mono FLAC. Splits go by track. A shard is the unit of work: it is written aside and
     renamed when it is whole, so that a killed job, run again, does only what is missing. The bytes
-    do not depend on the number of workers.
+    depend neither on the number of workers nor on the engine.
 
     Args:
         manifest: From 'python -m data_pipeline manifest'.
-        output: Folder of the shards.
+        output: Folder of the shards, or its URL (s3://, gs://).
         workers: Processes; all cores when none is given.
+        engine: Where they run: on this machine, or on a Ray cluster.
         clips_per_track: Clips of a track, at most.
         clip_seconds: Length of a clip in seconds.
+        spacing_seconds: Seconds between the clips of a track; spread evenly over it when none is given.
+        format: How audio is stored: without loss, or at a fraction of the size.
+        kbps: Bit rate of Opus in thousands of bits a second.
         tracks_per_shard: Tracks of a shard, at most.
         validation: Share of tracks that validate.
         test: Share of tracks that test.
@@ -55,51 +68,43 @@ def shard(
     _check(clips_per_track=clips_per_track, clip_seconds=clip_seconds, tracks_per_shard=tracks_per_shard)
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise InputError(f"--validation {validation:g} and --test {test:g} must leave tracks to train on.")
-    listed = read_manifest(manifest)
-    settings: dict[str, Any] = {
-        "clips_per_track": clips_per_track,
-        "clip_seconds": clip_seconds,
-        "tracks_per_shard": tracks_per_shard,
-        "validation": validation,
-        "test": test,
-        "tracks": hashlib.sha256("\n".join(sorted(map(_fingerprint, listed))).encode()).hexdigest(),
-    }
-    usable = [item for item in listed if item.seconds >= clip_seconds - TOLERANCE]
-    short = [
-        Rejected(item.source, "too short", f"{item.seconds:.2f} s, less than one clip of {clip_seconds:g} s")
-        for item in listed
-        if item.seconds < clip_seconds - TOLERANCE
-    ]
-    if not usable:
+    if spacing_seconds is not None and not spacing_seconds >= 0:
+        raise InputError(f"--spacing_seconds {spacing_seconds:g}: give 0 or more.")
+    if not 6 <= kbps <= 256:
+        raise InputError(f"--kbps {kbps}: Opus takes 6 to 256.")
+    if output.startswith("memory://") and (engine != "local" or workers != 1):
+        raise InputError(f"{output} is seen by one process only; give --workers 1.")
+    cutting = Cutting(clips_per_track, clip_seconds, spacing_seconds, format, kbps)
+    found = survey(manifest, cutting.count, validation, test)
+    if not found.ids:
         raise InputError(
             f"No track of {manifest} is as long as a clip of {clip_seconds:g} s; give fewer --clip_seconds."
         )
-    (output / RECORDS).mkdir(parents=True, exist_ok=True)
-    _claim(output, settings)
-    sweep(output)
-    sweep(output / RECORDS)
-    units = plan(usable, settings, str(output))
-    missing = [unit for unit in units if not unit.is_done()]
-    amount = {
-        unit.name: sum(len(starts(item, clips_per_track, clip_seconds)) for item in unit.tracks)
-        for unit in units
+    settings: dict[str, Any] = {
+        "clips_per_track": clips_per_track,
+        "clip_seconds": clip_seconds,
+        "spacing_seconds": spacing_seconds,
+        "format": format,
+        "kbps": kbps if format == "opus" else None,
+        "tracks_per_shard": tracks_per_shard,
+        "validation": validation,
+        "test": test,
+        "tracks": found.fingerprint,
     }
-    total = sum(amount.values())
-    with progress("sharding", total, "clips", total - sum(amount[unit.name] for unit in missing)) as report:
-        for name in run(pack, missing, workers):
+    folder = locate(output)
+    make_folder(join(folder, RECORDS))
+    _claim(folder, settings)
+    sweep(folder)
+    sweep(join(folder, RECORDS))
+    done = {outline.name for outline in plan(found, tracks_per_shard) if Place(output, outline.name).result()}
+    amount = {outline.name: outline.clips for outline in plan(found, tracks_per_shard)}
+    missing = (outline for outline in plan(found, tracks_per_shard) if outline.name not in done)
+    units = (_unit(outline, found, cutting, output) for outline in missing)
+    finished = sum(amount[name] for name in done)
+    with progress("sharding", sum(amount.values()), "clips", finished) as report:
+        for name in run(pack, units, workers, engine):
             report(amount[name])
-    results = [unit.result() for unit in units]
-    rejected = sorted(
-        short + [item for result in results for item in result.rejected], key=lambda item: item.path
-    )
-    index = Index(tuple(result.shard for result in results), SAMPLE_RATE, clip_seconds, settings)
-    tracks.write_lines(output / REJECTED, rejected)
-    write_aside(output / INDEX, index.to_json())
-    for split in ("train", "validation", "test"):
-        shards = index.of(split)
-        clips, seconds = sum(item.clips for item in shards), sum(item.seconds for item in shards)
-        print(f"{split}: {len(shards)} shards, {clips} clips, {seconds / 3600:.2f} hours")
-    print(f"{output / INDEX} is ready; tracks left out: {tracks.counts(rejected)}.")
+    _finish(folder, found, cutting, settings, [Place(output, name) for name in amount])
 
 
 def _check(**numbers: float) -> None:
@@ -108,26 +113,37 @@ def _check(**numbers: float) -> None:
             raise InputError(f"--{name} {value:g}: give a number above 0.")
 
 
-def _fingerprint(item: Track) -> str:
-    """All that a shard depends on: the same collection in another place gives the same shards."""
-    return dataclasses.replace(item, path="").to_json()
-
-
-def _claim(output: Path, settings: dict[str, Any]) -> None:
-    path = output / RECORDS / _PLAN
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
+def _claim(folder: Location, settings: dict[str, Any]) -> None:
+    """Take a folder for shards of these settings, or make sure that it already is one."""
+    path = join(folder, f"{RECORDS}/{_PLAN}")
+    if size(path) is not None:
+        found = json.loads(read_bytes(path))
         if different := sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key)):
             raise InputError(
-                f"{output} holds shards made with other {' and '.join(different)}; "
+                f"{folder} holds shards made with other {' and '.join(different)}; "
                 "give another --output, or delete the folder."
             )
         return
-    if any(output.glob("audio-*.tar")) or (output / INDEX).exists():
+    if any(name == INDEX or name.startswith("audio-") for name in names(folder)):
         raise InputError(
-            f"{output} holds shards of unknown settings; give another --output, or delete the folder."
+            f"{folder} holds shards of unknown settings; give another --output, or delete the folder."
         )
     write_aside(path, json.dumps(settings, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard to make: where it goes, its tracks and how they are cut."""
+
+    place: Place
+    outline: Outline
+    tracks: tuple[Track, ...]
+    cutting: Cutting
+    root: str
+
+
+def _unit(outline: Outline, found: Survey, cutting: Cutting, output: str) -> Unit:
+    return Unit(Place(output, outline.name), outline, outline.tracks(found.manifest), cutting, found.root)
 
 
 def pack(unit: Unit) -> str:
@@ -135,24 +151,66 @@ def pack(unit: Unit) -> str:
 
     Returns:
         Its name.
+
+    Raises:
+        InputError: if the disk of the music is gone; a file that is gone is only passed over.
+        OSError: if the shard cannot be written.
     """
-    rejected = []
-    clips, seconds = 0, 0.0
-    with write_tar(unit.audio) as add:
+    left_out = []
+    clips = 0
+    with write_tar(unit.place.audio) as tar:
         for item in unit.tracks:
             try:
-                members = cut(item, unit.clips_per_track, unit.clip_seconds)
+                members = cut(item, unit.cutting)
             except (InputError, OSError) as error:
-                reason = str(error).replace(item.path, item.source)
-                rejected.append(Rejected(item.source, "unreadable", reason))
+                check_mounted(item.path, unit.root)
+                left_out.append(rejected(item, "unreadable", str(error)))
                 continue
             for clip, audio in members:
-                add(f"{clip.key}.flac", audio)
-                add(f"{clip.key}.json", clip.to_json())
-                clips, seconds = clips + 1, seconds + clip.duration_s
-    made = Shard(unit.name, unit.split, clips, seconds, unit.audio.stat().st_size, checksum(unit.audio))
-    result = Result(made, tuple(rejected))
-    write_aside(
-        unit.record, json.dumps(dataclasses.asdict(result), ensure_ascii=False, sort_keys=True) + "\n"
-    )
-    return unit.name
+                tar.add(f"{clip.key}.{unit.cutting.format}", audio)
+                tar.add(f"{clip.key}.json", clip.to_json())
+                clips += 1
+    name, split = unit.outline.name, unit.outline.split
+    made = Shard(name, split, clips, clips * unit.cutting.seconds, tar.bytes, tar.sha256)
+    result = dataclasses.asdict(Result(made, tuple(left_out)))
+    write_aside(unit.place.record, json.dumps(result, ensure_ascii=False, sort_keys=True) + "\n")
+    return name
+
+
+def _finish(
+    folder: Location, found: Survey, cutting: Cutting, settings: dict[str, Any], places: list[Place]
+) -> None:
+    """Write the index and the list of tracks that were left out."""
+    reasons: Counter[str] = Counter()
+    shards: list[Shard] = []
+
+    def short() -> Iterator[Rejected]:
+        for offset in found.short:
+            item = read_track(found.manifest, offset)
+            detail = f"{item.seconds:.2f} s, less than one clip of {cutting.seconds:g} s"
+            yield rejected(item, "too short", detail)
+
+    def dropped() -> Iterator[Rejected]:
+        for place in places:
+            result = place.result()
+            assert result is not None, f"{place.audio} is gone"
+            shards.append(result.shard)
+            yield from result.rejected
+
+    def counted() -> Iterator[Rejected]:
+        for item in itertools.chain(short(), dropped()):
+            reasons[item.reason] += 1
+            yield item
+
+    if is_url(folder):
+        lines = "".join(item.to_json() + "\n" for item in counted())
+        write_aside(join(folder, REJECTED), lines)
+    else:
+        tracks.write_lines(Path(folder) / REJECTED, counted())
+    index = Index(tuple(shards), SAMPLE_RATE, cutting.seconds, settings)
+    write_aside(join(folder, INDEX), index.to_json())
+    for split in ("train", "validation", "test"):
+        own = index.of(split)
+        clips, seconds = sum(item.clips for item in own), sum(item.seconds for item in own)
+        print(f"{split}: {len(own)} shards, {clips} clips, {seconds / 3600:.2f} hours")
+    print(f"{join(folder, INDEX)} is ready; tracks left out: {tracks.counts(reasons)}.")

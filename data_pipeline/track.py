@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.aside import write_aside
 from data_pipeline.tar import checksum
 from lightning_n2m.errors import InputError
 
@@ -25,7 +25,7 @@ class Track:
 
     Args:
         track_id: First 16 hexadecimal digits of the SHA-256 of the file.
-        path: Where the file is.
+        path: Where the file is: a path, a URL, or ``TAR::OFFSET+SIZE``.
         sample_rate: Its rate in Hz.
         frames: Its length in frames.
         source: Where it came from: its path within the collection, unless the metadata says more.
@@ -62,7 +62,13 @@ class Track:
 
     def to_json(self) -> str:
         """Its line of the manifest."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+        values = dataclasses.asdict(self)
+        text = json.dumps(values, ensure_ascii=False, sort_keys=True)
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # Paths may hold bytes that are no UTF-8; those go only as escapes.
+            return json.dumps(values, sort_keys=True)
+        return text
 
 
 @dataclass(frozen=True)
@@ -78,22 +84,26 @@ class Rejected:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
 
 
-def identity(path: Path) -> str:
+def identity(audio: Path | bytes) -> str:
     """Identity of a track: the first 16 hexadecimal digits of the SHA-256 of its file."""
-    return checksum(path)[:16]
+    whole = checksum(audio) if isinstance(audio, Path) else hashlib.sha256(audio).hexdigest()
+    return whole[:16]
 
 
 def write_lines(path: Path, items: Iterable[Track | Rejected]) -> None:
-    """Write JSON lines, aside first."""
-    write_aside(path, "".join(item.to_json() + "\n" for item in items))
+    """Write JSON lines as they come, aside first."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.writelines(item.to_json() + "\n" for item in items)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
-def counts(rejected: Iterable[Rejected]) -> str:
+def counts(reasons: dict[str, int]) -> str:
     """How many were left out for which reason, in words."""
-    found: dict[str, int] = {}
-    for item in rejected:
-        found[item.reason] = found.get(item.reason, 0) + 1
-    return ", ".join(f"{number} {reason}" for reason, number in sorted(found.items())) or "none"
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "none"
 
 
 def metadata(values: object, place: str) -> dict[str, Any]:
@@ -136,56 +146,73 @@ def metadata(values: object, place: str) -> dict[str, Any]:
     return found
 
 
-def read_manifest(path: Path) -> list[Track]:
-    """Read a manifest.
+_REMEDY = "build it with 'python -m data_pipeline manifest'"
+
+
+def read_tracks(path: Path) -> Iterator[tuple[int, Track]]:
+    """The tracks of a manifest one by one, each with the byte at which its line begins.
 
     Raises:
-        InputError: if it is missing, damaged or empty.
+        InputError: if it is missing or damaged.
     """
-    found: dict[str, Track] = {}
-    for place, values in read_json_lines(path, "build it with 'python -m data_pipeline manifest'"):
-        try:
-            known = {f.name for f in dataclasses.fields(Track)}
-            fields: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
-            }
-            track = Track(**fields)
-            if not (track.sample_rate > 0 and track.frames > 0):
-                raise ValueError("no audio")
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{place} is no track ({error}); build the manifest again.") from error
-        if track.track_id in found:
-            raise InputError(f"{place} lists track {track.track_id} a second time; keep one of the lines.")
-        found[track.track_id] = track
-    if not found:
-        raise InputError(f"{path} lists no tracks; look into {path.with_name(REJECTED)} for the reasons.")
-    return list(found.values())
+    for place, offset, values in read_json_lines(path, _REMEDY):
+        yield offset, _track(place, values)
 
 
-def read_json_lines(path: Path, remedy: str) -> list[tuple[str, Any]]:
-    """Parse a file of JSON lines.
+def read_track(path: Path, offset: int) -> Track:
+    """The track whose line begins at a byte of the manifest."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return _track(str(path), json.loads(file.readline()))
+
+
+def read_manifest(path: Path) -> list[Track]:
+    """All tracks of a manifest that is known to be small."""
+    return [track for _, track in read_tracks(path)]
+
+
+_FIELDS = {item.name for item in dataclasses.fields(Track)}
+
+
+def _track(place: str, values: Any) -> Track:
+    try:
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in _FIELDS
+        }
+        track = Track(**known)
+        if not (track.sample_rate > 0 and track.frames > 0):
+            raise ValueError("no audio")
+        int(track.track_id, 16)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{place} is no track ({error}); build the manifest again.") from error
+    return track
+
+
+def read_json_lines(path: Path, remedy: str) -> Iterator[tuple[str, int, Any]]:
+    """Parse a file of JSON lines one by one.
 
     Args:
         path: The file.
         remedy: What to do when it is missing or damaged, as part of a sentence.
 
-    Returns:
-        File and line, and the value, of each line that is not empty.
+    Yields:
+        File and line, the byte at which it begins, and the value, of each line that is not empty.
 
     Raises:
         InputError: if the file cannot be read, or a line is no JSON.
     """
+    offset = 0
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                place = f"{path}, line {number},"
+                if line.strip():
+                    try:
+                        value = json.loads(line)
+                    except json.JSONDecodeError as error:
+                        raise InputError(f"{place} is no JSON ({error.msg}); {remedy}.") from error
+                    yield place, offset, value
+                offset += len(line)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8 text'}); {remedy}."
-        ) from error
-    found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                found.append((f"{path}, line {number},", json.loads(line)))
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}, is no JSON ({error.msg}); {remedy}.") from error
-    return found
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise InputError(f"{path} cannot be read ({reason}); {remedy}.") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -54,7 +55,11 @@ class AudioInfo:
 def _open(source: Source) -> soundfile.SoundFile:
     name = source if isinstance(source, str | Path) else "these bytes"
     try:
-        file = soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+        if isinstance(source, bytes):
+            file = soundfile.SoundFile(io.BytesIO(source))
+        else:
+            # As bytes, since names need not be UTF-8.
+            file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str | Path) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise InputError(
             f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3."
@@ -105,16 +110,50 @@ def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
     return Audio(torch.from_numpy(np.ascontiguousarray(data.T)), rate)
 
 
+def read_blocks(source: Source, frames: int) -> Iterator[Tensor]:
+    """Decode a file block by block: ``(channels, frames)`` float32, the last one shorter.
+
+    Raises:
+        InputError: if the source is not audio, or is damaged on the way.
+    """
+    with _open(source) as file:
+        while True:
+            try:
+                data = file.read(frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise InputError(
+                    f"{source if isinstance(source, str | Path) else 'a clip'} is damaged ({error})."
+                ) from error
+            if not len(data):
+                return
+            yield torch.from_numpy(np.ascontiguousarray(data.T))
+
+
 def to_mono(samples: Tensor) -> Tensor:
     """Average the channels: ``(channels, time)`` to ``(1, time)``."""
     return samples.mean(dim=-2, keepdim=True)
 
 
-def encode(samples: Tensor, sample_rate: int, format: str = "FLAC", subtype: str = "PCM_16") -> bytes:
-    """Encode ``(channels, time)`` into the bytes of a file. Values beyond [-1, 1] are clipped."""
+def encode(
+    samples: Tensor,
+    sample_rate: int,
+    format: str = "FLAC",
+    subtype: str = "PCM_16",
+    compression: float | None = None,
+) -> bytes:
+    """Encode ``(channels, time)`` into the bytes of a file. Values beyond [-1, 1] are clipped.
+
+    Args:
+        samples: Audio.
+        sample_rate: Its rate in Hz.
+        format: File format by libsndfile's name.
+        subtype: Coding by libsndfile's name.
+        compression: From 0, least, to 1, most; the format's own when none is given.
+    """
     stream = io.BytesIO()
     data = samples.detach().clamp(-1, 1).T.cpu().numpy()
-    soundfile.write(stream, data, sample_rate, format=format, subtype=subtype)
+    level = {} if compression is None else {"compression_level": compression}
+    soundfile.write(stream, data, sample_rate, format=format, subtype=subtype, **level)
     return stream.getvalue()
 
 

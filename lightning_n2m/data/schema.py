@@ -77,7 +77,11 @@ class Clip:
 
     def to_json(self) -> bytes:
         """The bytes of ``KEY.json``; equal clips give equal bytes."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True).encode()
+        values = dataclasses.asdict(self)
+        try:
+            return json.dumps(values, ensure_ascii=False, sort_keys=True).encode()
+        except UnicodeEncodeError:  # Halves of characters, as damaged tags hold them, go only as escapes.
+            return json.dumps(values, sort_keys=True).encode()
 
     @staticmethod
     def from_json(data: bytes | str) -> Clip:

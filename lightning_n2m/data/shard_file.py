@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import webdataset
-
 from lightning_n2m.data.schema import AUDIO_FORMATS, Captions, Clip, Shard, read_captions, read_index
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, join, locate, open_read
@@ -66,6 +64,8 @@ def read_shard(file: ShardFile) -> Iterator[RawClip]:
     Raises:
         InputError: if the tar file is missing, cut short, or lacks a member.
     """
+    import webdataset  # here, since it brings torch, and the help of a command should come at once
+
     captions = read_captions(file.captions)
     number = 0
     try:
@@ -77,6 +77,8 @@ def read_shard(file: ShardFile) -> Iterator[RawClip]:
                     missing = "audio" if audio is None else "json"
                     raise ValueError(f"{sample['__key__']} has no {missing}")
                 clip = Clip.from_json(sample["json"])
+                if clip.key != sample["__key__"]:
+                    raise ValueError(f"{sample['__key__']} describes {clip.key}")
                 yield RawClip(clip, audio, captions.get(clip.key), str(file.path))
                 number += 1
     except Exception as error:  # tar, JSON and webdataset each raise their own kinds

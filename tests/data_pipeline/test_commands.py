@@ -60,6 +60,15 @@ def place(tmp_path: Path, manifest: Path, music: Path) -> Path:
         ("shard --manifest good.jsonl --output s --validation 0.6 --test 0.5", "--validation"),
         ("shard --manifest good.jsonl --output old", "old"),
         ("shard --manifest good.jsonl --output a_file", "a_file"),
+        ("shard --manifest good.jsonl --output s --kbps 5", "--kbps 5"),
+        ("shard --manifest good.jsonl --output s --format mp3", "format"),
+        ("shard --manifest good.jsonl --output s --spacing-seconds -1", "--spacing_seconds -1"),
+        ("shard --manifest good.jsonl --output nonsense://s", "nonsense://s"),
+        ("shard --manifest good.jsonl --output memory://s --workers 2", "memory://s"),
+        ("manifest --source nonsense://s --output m.jsonl", "nonsense://s"),
+        ("verify --shards nowhere", "nowhere"),
+        ("verify --shards empty", "empty"),
+        ("stats --shards nowhere --output s", "nowhere"),
         ("starter --output corpus", "seed"),
         ("starter --output corpus --pieces -1", "--pieces -1"),
     ],
@@ -102,5 +111,5 @@ def test_help_is_made_of_docstrings_and_comes_without_torch(command: str) -> Non
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "--output OUTPUT" in run.stdout
-    assert re.search(r"--output OUTPUT +[A-Z]\w+", run.stdout), "no description out of the docstring"
+    main_option = "shards SHARDS" if command == "verify" else "output OUTPUT"
+    assert re.search(rf"--{main_option} +[A-Z]\w+", run.stdout), "no description out of the docstring"

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.manifest import walk
+from data_pipeline.origin import walk
 from data_pipeline.track import Track, read_manifest
 
 

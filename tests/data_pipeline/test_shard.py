@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 from data_pipeline.__main__ import main
-from data_pipeline.clips import starts
+from data_pipeline.clips import Cutting
 from data_pipeline.track import Track, read_manifest
 from lightning_n2m.audio import io as audio_io
 from lightning_n2m.audio.resample import resample_file
@@ -120,7 +120,7 @@ def test_cuts_at_other_rates_fall_on_the_sample(rate: int, tmp_path: Path) -> No
     ("length", "number"), [(30.0, 1), (29.96, 1), (59.9, 1), (60.0, 2), (100.0, 3), (400.0, 6)]
 )
 def test_clips_are_spread_evenly_and_do_not_overlap(length: float, number: int) -> None:
-    found = starts(Track("0" * 16, "", 24_000, round(length * 24_000), ""), 6, 30.0)
+    found = Cutting().starts(Track("0" * 16, "", 24_000, round(length * 24_000), ""))
     assert len(found) == number
     edges = [-30.0, *found, length + 0.05]
     gaps = np.diff(edges) - 30.0
@@ -234,7 +234,7 @@ def test_a_track_that_went_bad_is_named_and_the_run_goes_on(music: Path, tmp_pat
     shutil.copy(music / "techno/piece.ogg", music / "tango/piece.ogg")
     assert shard(tmp_path / "m.jsonl", tmp_path / "shards", *SHORT) == 0
     lines = [json.loads(line) for line in (tmp_path / "shards/rejected.jsonl").read_text().splitlines()]
-    assert [line["path"] for line in lines] == ["hymn/piece.ogg", "tango/piece.ogg", "waltz/piece.ogg"]
+    assert sorted(line["path"] for line in lines) == ["hymn/piece.ogg", "tango/piece.ogg", "waltz/piece.ogg"]
     assert sum(item.clips for item in read_index(tmp_path / "shards").shards) == 3
     assert str(music) not in (tmp_path / "shards/rejected.jsonl").read_text()
 
