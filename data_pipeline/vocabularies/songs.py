@@ -29,7 +29,7 @@ def read_songs(path: Path) -> list[Song]:
             reason = getattr(error, "strerror", None) or "not a CSV file"
             raise InputError(f"{path} cannot be read ({reason}); {remedy}.") from error
     else:
-        rows = [values for _, values in read_json_lines(path, remedy) if isinstance(values, dict)]
+        rows = [values for _, _, values in read_json_lines(path, remedy) if isinstance(values, dict)]
     songs = [
         Song(" ".join(str(row.get("title") or "").split()), " ".join(str(row.get("artist") or "").split()))
         for row in rows
