@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, Interrupted, TrainingFailure
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -54,6 +54,12 @@ def main(args: Sequence[str] | None = None) -> None:
                 "The file that --ckpt_path names carries code or is no checkpoint; give one that 'fit' wrote."
             )
         )
+    except Interrupted as end:
+        print(end, file=sys.stderr)
+        sys.exit(128 + end.signal)
+    except TrainingFailure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
     except FileNotFoundError as error:
         sys.exit(_refuse(f"{' '.join(str(error).split())}; give a path that exists."))
 
@@ -89,13 +95,17 @@ def _run(args: list[str] | None) -> LightningCLI:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Couldn't infer the batch indices.*")
     warnings.filterwarnings("ignore", message=".*The dirpath has changed.*")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    from lightning_n2m.callbacks.checkpoint import Checkpoint, WholeFiles
+    from lightning_n2m.callbacks.curves import Curves
     from lightning_n2m.callbacks.ema import Ema
+    from lightning_n2m.callbacks.failure import FailureWatch
     from lightning_n2m.callbacks.listen import Listen
     from lightning_n2m.callbacks.writer import Output
     from lightning_n2m.stages.bundle import LAST
@@ -123,9 +133,18 @@ def _run(args: list[str] | None) -> LightningCLI:
             parser.add_lightning_class_args(Ema, "ema")
             parser.add_lightning_class_args(Listen, "listen")
             parser.add_lightning_class_args(Output, "output")
-            parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-            # The last state only: what is best is judged by ear and by evaluation, not by the loss.
-            parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
+            parser.add_lightning_class_args(Curves, "curves")
+            parser.add_lightning_class_args(FailureWatch, "failure")
+            # Before `checkpoint`, so that the last state knows which was the best.
+            parser.add_lightning_class_args(ModelCheckpoint, "best")
+            parser.set_defaults(
+                {
+                    "best.monitor": "val/loss",
+                    "best.filename": "best",
+                    "best.enable_version_counter": False,
+                }
+            )
+            parser.add_lightning_class_args(Checkpoint, "checkpoint")
 
         def _parse_ckpt_path(self) -> None:
             """Nothing: checkpoints hold no hyper-parameters here, and reading one twice takes minutes."""
@@ -143,6 +162,7 @@ def _run(args: list[str] | None) -> LightningCLI:
                 root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
                 trains = self.subcommand != "predict"
                 kwargs["logger"] = TensorBoardLogger(root, name="", version="") if trains else False
+            kwargs["plugins"] = [*(self._get(self.config_init, "trainer.plugins") or []), WholeFiles()]
             return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:

@@ -8,6 +8,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
+from torch.optim.swa_utils import AveragedModel
 
 
 class Ema(WeightAveraging):
@@ -32,9 +38,40 @@ class Ema(WeightAveraging):
         decay = min(self.decay, (1 + done) / (self.warmup + done))
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the module when training begins; the copy is sharded as the module itself will be."""
+        if stage != "fit":
+            return
+        # Neither a mesh nor a sharded module can be copied, so the copy comes first.
+        mesh, pl_module._device_mesh = pl_module._device_mesh, None
+        self._average_model = AveragedModel(
+            pl_module, device=pl_module.device, multi_avg_fn=self._average, use_buffers=False
+        )
+        copied: Any = self._average_model.module
+        pl_module._device_mesh = copied._device_mesh = mesh
+        copied.configure_model()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep both sets of weights, whole."""
+        if self._average_model is not None:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+            if pl_module._device_mesh is not None:
+                whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+                checkpoint["state_dict"] = get_model_state_dict(self._average_model.module, options=whole)
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Restore the average when training goes on; elsewhere the checkpoint's weights are the average."""
-        if self._average_model is not None:
+        if self._average_model is None:
+            return
+        if pl_module._device_mesh is None:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            return
+        # The strategy has read ``state_dict``, which is the average, into the module itself.
+        self._swap_models(pl_module)
+        whole = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(pl_module, checkpoint["current_model_state"], options=whole)
+        self._average_model.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])

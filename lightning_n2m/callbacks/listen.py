@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,20 +19,43 @@ from lightning_n2m.stages.base import Stage
 
 
 class Listen(Callback):
-    """Draws samples for the first clips of the validation set and shows them in TensorBoard.
+    """Draws samples during validation, always of the same clips and prompts with the same noise.
 
-    It works inside validation, where the averaged weights are live. Loudness is left as it is: a
-    normalised clip would hide a wrong level.
+    Each clip of the validation set becomes a group in TensorBoard: what the stage is given (if it refines
+    a signal), what it makes of it, and the truth, to be heard side by side and seen in one picture.
+    Stages with text show their output at several guidance scales, generators also for prompts of one's
+    own. Loudness is left as it is: a normalised clip would hide a wrong level; ``clip_rate`` is the
+    share of samples beyond full scale.
+
+    It works inside validation, where the averaged weights are live.
 
     Args:
-        clips: Number of clips; 0 for none.
+        clips: Number of clips; 0 to draw nothing at all.
         every: Draw at every so many validations; sampling takes many network evaluations.
         total: Steps of the sampler.
+        prompts: What a generator is asked for besides the captions of the clips.
+        scales: Guidance scales, besides the stage's own.
     """
 
-    def __init__(self, clips: int = 2, every: int = 1, total: int = 50) -> None:
+    def __init__(
+        self,
+        clips: int = 2,
+        every: int = 1,
+        total: int = 50,
+        prompts: Sequence[str] = ("a slow waltz for solo piano", "fast techno with drums and a synthesizer"),
+        scales: Sequence[float] = (1.0, 5.0),
+    ) -> None:
         self.clips, self.every, self.total = clips, every, total
+        self.prompts, self.scales = list(prompts), list(scales)
         self.validations = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Validations so far: a resumed run draws when the uninterrupted one would."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.validations = state_dict["validations"]
 
     def on_validation_batch_end(
         self,
@@ -42,46 +66,75 @@ class Listen(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw once a validation, on rank 0."""
+        """Draw once a validation: every rank makes the same, since a sharded network needs them all."""
         if batch_idx or trainer.sanity_checking or not isinstance(pl_module, Stage) or not self.clips:
             return
         self.validations += 1
-        if (self.validations - 1) % self.every or not trainer.is_global_zero:
-            return
         logger = trainer.logger
-        if isinstance(logger, TensorBoardLogger):
-            self._draw(pl_module, batch, logger.experiment, trainer.global_step)
+        if (self.validations - 1) % self.every or not isinstance(logger, TensorBoardLogger):
+            return
+        shows = trainer.is_global_zero
+        if shows or trainer.lightning_module._device_mesh is not None:
+            self._draw(pl_module, batch, logger.experiment if shows else None, trainer.global_step)
 
     @torch.no_grad()
     def _draw(self, stage: Stage, batch: Batch, board: Any, step: int) -> None:
         audio = batch["audio"][: self.clips]
-        captions = batch["caption"][: self.clips]
-        random = SampleRandom("listen", batch["number"][: self.clips].tolist(), stage.device)
-        signal = None if stage.conditioner is None else stage.conditioner.degrade(audio)
+        captions, numbers = batch["caption"][: self.clips], batch["number"][: self.clips].tolist()
+        names = [f"clip_{i}" for i in range(len(audio))]
+        shown: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+        signal = None
+        if stage.conditioner is not None:
+            signal = stage.conditioner.degrade(audio)
+            heard = stage.conditioner.to_audio(signal, audio.shape[-1])
+            _add(shown, names, "input", heard)
+        elif stage.text is not None:
+            captions = captions + self.prompts
+            names = names + [f"prompt_{i}" for i in range(len(self.prompts))]
+            numbers = numbers + list(range(len(self.prompts)))
+        rates = {}
         chosen = stage.sampling
-        stage.sampling = dataclasses.replace(chosen, total=self.total)
+        scales = sorted({*self.scales, chosen.guidance.scale}) if stage.text else [chosen.guidance.scale]
         try:
-            output = stage.generate(captions, audio.shape[-1] / stage.sample_rate, random, signal)
+            for scale in scales:
+                guidance = dataclasses.replace(chosen.guidance, scale=scale)
+                stage.sampling = dataclasses.replace(chosen, total=self.total, guidance=guidance)
+                random = SampleRandom("listen", numbers, stage.device)
+                output = stage.generate(captions, audio.shape[-1] / stage.sample_rate, random, signal)
+                made = stage.to_audio(output)
+                kind = f"output_guidance_{scale:g}" if stage.text else "output"
+                _add(shown, names, kind, made)
+                rates[kind] = (made.abs() > 1).float().mean()
         finally:
             stage.sampling = chosen
-        made = stage.to_audio(output)
-        for i, caption in enumerate(captions):
-            board.add_text(f"listen/{i}", caption or "(no text)", step)
-            for kind, clip in {"generated": made[i], "real": audio[i]}.items():
-                board.add_audio(f"listen/{i}/{kind}", clip.clamp(-1, 1).cpu(), step, stage.sample_rate)
-                board.add_figure(f"listen/{i}/{kind}", _picture(clip.cpu(), stage.sample_rate), step)
-        board.add_scalar("listen/clip_rate", (made.abs() > 1).float().mean(), step)
+        _add(shown, names[: len(audio)], "truth", audio)
+        if board is None:
+            return
+        for kind, rate in rates.items():
+            board.add_scalar(f"clip_rate/{kind}", rate, step)
+        for name, caption in zip(names, captions, strict=True):
+            board.add_text(f"{name}/text", caption or "(no text)", step)
+            for kind, clip in shown[name].items():
+                board.add_audio(f"{name}/{kind}", clip.clamp(-1, 1), step, stage.sample_rate)
+            board.add_figure(f"{name}/spectrograms", _picture(shown[name], stage.sample_rate), step)
 
 
-def _picture(audio: Tensor, sample_rate: int) -> Any:
-    """Figure of the log-mel of a clip ``(1, t)``."""
+def _add(shown: dict[str, dict[str, Tensor]], names: Sequence[str], kind: str, audio: Tensor) -> None:
+    for name, clip in zip(names, audio.float().cpu(), strict=True):
+        shown.setdefault(name, {})[kind] = clip
+
+
+def _picture(clips: Mapping[str, Tensor], sample_rate: int) -> Any:
+    """Figure of the log-mels of clips ``(1, t)``, one beside the other."""
     from matplotlib.figure import Figure
 
     settings = MelSettings(sample_rate=sample_rate, hop=sample_rate // 100, f_max=sample_rate / 2)
-    figure = Figure(figsize=(8, 2.5), layout="constrained")
-    axes = figure.add_subplot()
-    seconds = audio.shape[-1] / sample_rate
-    image = log_mel(audio[None], settings)[0].float().numpy()
-    axes.imshow(image, origin="lower", aspect="auto", extent=(0, seconds, 0, len(image)), vmin=-1, vmax=1)
-    axes.set(xlabel="seconds", ylabel="mel channel")
+    figure = Figure(figsize=(3 * len(clips) + 1, 2.5), layout="constrained")
+    panels = figure.subplots(1, len(clips), sharey=True, squeeze=False)[0]
+    for axes, (kind, audio) in zip(panels, clips.items(), strict=True):
+        image = log_mel(audio[None], settings)[0].numpy()
+        extent = (0, audio.shape[-1] / sample_rate, 0, len(image))
+        axes.imshow(image, origin="lower", aspect="auto", extent=extent, vmin=-1, vmax=1)
+        axes.set(xlabel="seconds", title=kind.replace("_", " "))
+    panels[0].set(ylabel="mel channel")
     return figure

@@ -60,6 +60,10 @@ class Conditioner(ABC):
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Blur a fitted signal, with a standard deviation ``(b,)`` for each sample."""
 
+    @abstractmethod
+    def to_audio(self, signal: Tensor, length: int) -> Tensor:
+        """A listening version ``(b, 1, length)``, at the stage's rate, of a delivered signal."""
+
     def augmented(self, signal: Tensor, length: int, schedule: Schedule, random: SampleRandom) -> Conditions:
         """Training: blurred by chance, noised to a random time that the network is told."""
         signal = self.fit(signal, length) * self.scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_2d
-from lightning_n2m.audio.mel import MelSettings, log_mel
+from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 
 
@@ -35,3 +35,7 @@ class Spectrogram(Conditioner):
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of 5 x 5 cells (section 4.1)."""
         return blur_2d(signal, std)
+
+    def to_audio(self, signal: Tensor, length: int) -> Tensor:
+        """Phases by Griffin and Lim."""
+        return griffin_lim(signal, self.mel)[..., :length]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -11,6 +13,24 @@ from lightning_n2m.data.clips import ClipDecoder
 from lightning_n2m.data.shard_file import find_shards
 from lightning_n2m.data.shards import FixedClips, TrainingStream
 from lightning_n2m.data.text_batch import TextBatch
+from lightning_n2m.errors import InputError
+
+
+class Loader(DataLoader):
+    """A loader that counts the seconds that training has waited for it, as ``waited``."""
+
+    waited = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Batches, as they are asked for."""
+        batches = super().__iter__()
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
 
 class AudioDataModule(LightningDataModule):
@@ -21,7 +41,10 @@ class AudioDataModule(LightningDataModule):
 
     Args:
         shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or several.
-        batch_size: Clips in a batch of one rank.
+        batch_size: Clips in a batch of one rank: as many as its memory holds.
+        effective_batch: Clips of one optimiser step, over all ranks: 2048 in the paper. How many batches
+            each rank accumulates follows from it, and ``trainer.val_check_interval`` then counts
+            optimiser steps. One batch of each rank when null.
         num_workers: Loader processes of one rank; each reads its own shards.
         streams: Streams for each worker over all ranks; fix it to make the order of the data
             independent of the number of ranks. The number of ranks when null.
@@ -34,6 +57,7 @@ class AudioDataModule(LightningDataModule):
         self,
         shards: str | list[str],
         batch_size: int,
+        effective_batch: int | None = None,
         num_workers: int = 2,
         streams: int | None = None,
         shuffle_shards: int = 4,
@@ -42,9 +66,39 @@ class AudioDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.folders = [shards] if isinstance(shards, str) else list(shards)
-        self.batch_size, self.num_workers, self.streams = batch_size, num_workers, streams
+        self.batch_size, self.effective_batch = batch_size, effective_batch
+        self.num_workers, self.streams = num_workers, streams
         self.shuffle_shards, self.validation_clips, self.seed = shuffle_shards, validation_clips, seed
-        self.start = 0
+        self.samples = 0  # of all ranks, when this process began
+        self._first = 0  # batch of each rank, when this process began
+
+    def setup(self, stage: str) -> None:
+        """Settle how many batches are accumulated for one optimiser step.
+
+        Raises:
+            InputError: if the effective batch is no multiple of what all ranks hold at once.
+        """
+        trainer: Any = self.trainer
+        if stage != "fit" or self.effective_batch is None:
+            return
+        if trainer.accumulate_grad_batches != 1:
+            raise InputError(
+                "data.effective_batch and trainer.accumulate_grad_batches are both set; leave the second at 1: "
+                "it follows from the first."
+            )
+        if self.effective_batch % self._at_once:
+            raise InputError(
+                f"data.effective_batch is {self.effective_batch}, no multiple of the {self._at_once} clips "
+                f"of data.batch_size {self.batch_size} on {trainer.world_size} rank(s); choose a multiple."
+            )
+        trainer.accumulate_grad_batches = self.effective_batch // self._at_once
+        if isinstance(trainer.val_check_interval, int):
+            trainer.val_check_interval *= trainer.accumulate_grad_batches
+
+    @property
+    def _at_once(self) -> int:
+        """Clips in one batch of all ranks."""
+        return self.batch_size * self.trainer.world_size  # type: ignore[union-attr]
 
     def _decoder(self, centred: bool) -> ClipDecoder:
         stage: Any = self.trainer.lightning_module  # type: ignore[union-attr]
@@ -54,8 +108,8 @@ class AudioDataModule(LightningDataModule):
             text = TextBatch(budget, stage.text.count_tokens)
         return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred)
 
-    def _loader(self, dataset: IterableDataset, workers: int) -> DataLoader:
-        return DataLoader(
+    def _loader(self, dataset: IterableDataset, workers: int) -> Loader:
+        return Loader(
             dataset,
             batch_size=self.batch_size,
             num_workers=workers,
@@ -66,6 +120,7 @@ class AudioDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches, from where a resumed run left off."""
+        self._first = self._batches
         stream = TrainingStream(
             find_shards(self.folders, "train"),
             self._decoder(centred=False),
@@ -76,7 +131,7 @@ class AudioDataModule(LightningDataModule):
             self.streams,
             self.seed,
             self.shuffle_shards,
-            self.start,
+            self.samples // self._at_once,
         )
         return self._loader(stream, self.num_workers)
 
@@ -102,11 +157,40 @@ class AudioDataModule(LightningDataModule):
         """A fixed set of clips of the test split."""
         return self._fixed("test")
 
+    @property
+    def _batches(self) -> int:
+        """Batches that each rank has trained on."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[union-attr]
+
+    @property
+    def _reading(self) -> dict[str, int]:
+        """What the order of the data rests on."""
+        streams = self.streams or self.trainer.world_size  # type: ignore[union-attr]
+        order = {"streams": streams, "num_workers": max(1, self.num_workers)}
+        # One worker deals any batch from its streams in turn; several deal whole batches in turn.
+        return order | ({"batch_size x ranks": self._at_once} if self.num_workers > 1 else {})
+
     def state_dict(self) -> dict[str, Any]:
-        """Batches that each rank has had, for an exact continuation."""
-        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress  # type: ignore[union-attr]
-        return {"batches": progress.total.processed}
+        """Samples that all ranks have had, for an exact continuation, also on other GPUs."""
+        seen = self.samples + (self._batches - self._first) * self._at_once
+        return {"samples": seen, "reading": self._reading}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the batches that a checkpoint has seen."""
-        self.start = state_dict["batches"]
+        """Go on after the samples that a checkpoint has seen.
+
+        Raises:
+            InputError: if they would not come in the same order any more.
+        """
+        before = state_dict["reading"]
+        if before != self._reading:
+            wanted = ", ".join(f"data.{name} {value}" for name, value in before.items())
+            raise InputError(
+                f"The run that is to go on has read its clips with {wanted}; set the same, or clips would be "
+                "repeated or left out."
+            )
+        if state_dict["samples"] % self._at_once:
+            raise InputError(
+                f"The run that is to go on has seen {state_dict['samples']} clips, which batches of "
+                f"{self._at_once} do not divide; choose data.batch_size so that, times the ranks, it does."
+            )
+        self.samples = state_dict["samples"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from lightning_n2m.data.schema import Batch
 from lightning_n2m.diffusion.random import SampleRandom
@@ -17,8 +19,24 @@ from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.stages.generated import Generated
 from lightning_n2m.stages.generation import GenerativeModule
 from lightning_n2m.stages.settings import Optimisation
+from lightning_n2m.stages.sharding import shard
 
-TIME_BUCKETS = 4
+
+@dataclass(frozen=True)
+class Drawn:
+    """What training saw and drew for one batch, kept until the next optimiser step for whoever watches.
+
+    Args:
+        batch: The batch.
+        times: Diffusion times, ``(b,)``.
+        weighted: Losses that are trained on, ``(b,)``.
+        plain: Unweighted losses, ``(b,)``.
+    """
+
+    batch: Batch
+    times: Tensor
+    weighted: Tensor
+    plain: Tensor
 
 
 class Stage(GenerativeModule):
@@ -49,12 +67,17 @@ class Stage(GenerativeModule):
         self.optimisation, self.text_dropout, self.seed = optimisation, text_dropout, seed
         self.validation_times = tuple(validation_times)
         self.compile_network = compile
-        self._bucket_sums: Tensor | None = None
+        self.drawn: list[Drawn] = []
 
     def setup(self, stage: str) -> None:
         """Compile in place: a wrapped module would rename every key of the checkpoint."""
         if self.compile_network and stage == "fit":
             self.network.compile()
+
+    def configure_model(self) -> None:
+        """Shard the network over the ranks, where the strategy asks for it."""
+        if self._device_mesh is not None:
+            shard(self.network, self._device_mesh["data_parallel"])
 
     def told(self, batch: Batch, length: int, random: SampleRandom, training: bool) -> Conditions:
         """Conditions of a batch of real audio, for an output of ``length`` steps."""
@@ -81,22 +104,20 @@ class Stage(GenerativeModule):
         network = functools.partial(self.network, conditions=conditions)
         loss = self.objective.loss(network, x0, t, random.normal(*x0.shape[1:]))
         value = loss.weighted.mean()
-        self.log("train/loss", value, prog_bar=True, batch_size=len(x0))
-        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        self._log_by_time(loss.plain.detach(), t)
+        self.drawn.append(Drawn(batch, t, loss.weighted.detach(), loss.plain.detach()))
+        self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
         return value
 
-    def _log_by_time(self, plain: Tensor, t: Tensor) -> None:
-        """Mean unweighted loss by quarter of the time axis, since the last log."""
-        buckets = (t * TIME_BUCKETS).long().clamp(max=TIME_BUCKETS - 1)
-        sums = torch.zeros(2, TIME_BUCKETS, device=plain.device)
-        sums.index_add_(1, buckets, torch.stack([plain, torch.ones_like(plain)]))
-        self._bucket_sums = sums if self._bucket_sums is None else self._bucket_sums + sums
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            for i, (total, count) in enumerate(self._bucket_sums.T.tolist()):
-                if count:
-                    self.log(f"train/loss_t{i}", total / count, batch_size=int(count))
-            self._bucket_sums = None
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Forget what belonged to the optimiser step before."""
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self.drawn.clear()
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of all gradients, over all ranks where they are sharded."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> Any:
         """Adam and its schedule, stepped by step: Lightning's default would step once an epoch."""

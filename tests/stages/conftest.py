@@ -42,6 +42,7 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         "--model.sampling.total": 4,
         "--listen.total": 2,
         "--listen.clips": 1,
+        "--listen.scales": "[1,7]",
         "--trainer.default_root_dir": run,
         "--trainer.max_steps": 6,
         "--trainer.val_check_interval": 3,

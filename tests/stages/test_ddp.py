@@ -1,43 +1,83 @@
-"""Two processes train as one does: same samples, same noise, same weights."""
+"""Several processes train as one does: same samples, same noise, same weights."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from lightning_n2m.cli import main
 from lightning_n2m.stages.bundle import load_stage
-from tests.stages.conftest import ROOT, tiny
+from tests.stages.conftest import ROOT, STAGES, tiny
 from tests.stages.curves import scalars
+from tests.stages.ranks import launch
+
+OVERLAYS = ROOT / "configs" / "trainer"
+ON_CPU = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+DDP = [f"--config={OVERLAYS / 'ddp.yaml'}", *ON_CPU]
+SHARDED = [f"--config={OVERLAYS / 'fsdp.yaml'}", *ON_CPU]
 
 
-def weights(run: Path) -> torch.Tensor:
+def options(stage: str, shards: Path, run: Path, ranks: int, batch: int, *more: str) -> list[str]:
+    """Four clips a step, in an order that does not depend on the number of ranks."""
+    shared = ["--data.streams=2", "--data.effective_batch=4", "--model.optimisation.warmup_steps=1"]
+    own = [*more, f"--trainer.devices={ranks}", f"--data.batch_size={batch}"]
+    return ["fit", *tiny(stage, shards, run, *shared, *own)]
+
+
+def weights(run: Path, kind: str = "current_model_state") -> torch.Tensor:
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    return torch.cat([tensor.flatten() for tensor in checkpoint["current_model_state"].values()])
+    return torch.cat([tensor.flatten() for tensor in checkpoint[kind].values()])
+
+
+def assert_same(run: Path, other: Path, start: torch.Tensor) -> None:
+    """Losses, weights and averages agree within floating-point noise."""
+    for curve in ("train/loss", "train/gradient_norm", "val/loss"):
+        assert scalars(run, curve) == pytest.approx(scalars(other, curve), rel=2e-4), curve
+    for kind in ("current_model_state", "state_dict"):
+        mine, theirs = weights(run, kind), weights(other, kind)
+        assert (mine - theirs).norm() < 0.02 * (theirs - start).norm(), kind
+
+
+@pytest.fixture(scope="module")
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every stage on one process and on two; two also with everything sharded, and with accumulation."""
+    folder = tmp_path_factory.mktemp("ranks")
+    commands = []
+    for stage in STAGES:
+        main(options(stage, shards, folder / "one" / stage, 1, 4))
+        main(options(stage, shards, folder / "start" / stage, 1, 4, "--trainer.max_steps=1"))
+        commands.append(options(stage, shards, folder / "ddp" / stage, 2, 2, *DDP))
+        commands.append(options(stage, shards, folder / "sharded" / stage, 2, 2, *SHARDED))
+    stage = "waveform_cascader"
+    commands.append(options(stage, shards, folder / "accumulated", 2, 1, *DDP))
+    commands.append(options(stage, shards, folder / "moved", 2, 1, *DDP, "--trainer.max_steps=4"))
+    commands.append(
+        options(stage, shards, folder / "moved", 2, 2, *SHARDED, "--ckpt_path=last", "--trainer.max_steps=5")
+    )
+    launch(2, commands, ROOT)
+    return folder
 
 
 @pytest.mark.slow
-def test_two_gloo_processes_equal_one(shards: Path, tmp_path: Path) -> None:
-    shared = ["--data.streams=2", "--model.optimisation.warmup_steps=1", "--checkpoint.every_n_train_steps=1"]
-    for name, ranks, batch in (("start", 1, 4), ("one", 1, 4), ("two", 2, 2)):
-        options = tiny("waveform_cascader", shards, tmp_path / name, *shared)
-        options += [f"--trainer.devices={ranks}", f"--data.batch_size={batch}", "--listen.clips=0"]
-        options += ["--trainer.max_steps=1"] if name == "start" else []
-        options += ["--trainer.strategy=ddp"] if ranks > 1 else []
-        done = subprocess.run(
-            [sys.executable, "-m", "lightning_n2m", "fit", *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-    start, one, two = (weights(tmp_path / name) for name in ("start", "one", "two"))
-    assert (one - two).norm() < 0.01 * (one - start).norm()
-    assert scalars(tmp_path / "two", "val/loss") == pytest.approx(
-        scalars(tmp_path / "one", "val/loss"), rel=1e-4
-    )
-    assert load_stage(tmp_path / "two").sample_rate == 16_000
+@pytest.mark.parametrize("strategy", ["ddp", "sharded"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_gloo_processes_equal_one(trained: Path, stage: str, strategy: str) -> None:
+    start = weights(trained / "start" / stage)
+    assert_same(trained / strategy / stage, trained / "one" / stage, start)
+    assert load_stage(trained / strategy / stage).network.channels
+
+
+@pytest.mark.slow
+def test_an_accumulated_batch_equals_a_whole_one(trained: Path) -> None:
+    stage = "waveform_cascader"
+    assert_same(trained / "accumulated", trained / "one" / stage, weights(trained / "start" / stage))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_ranks_and_another_strategy(trained: Path, shards: Path) -> None:
+    """Two ranks with accumulation, two sharded ones, and in the end one alone."""
+    stage = "waveform_cascader"
+    main(options(stage, shards, trained / "moved", 1, 4, "--ckpt_path=last"))
+    assert_same(trained / "moved", trained / "one" / stage, weights(trained / "start" / stage))

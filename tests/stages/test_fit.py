@@ -10,16 +10,24 @@ import torch
 from tests.stages.conftest import STAGES, fit
 from tests.stages.curves import board, scalars
 
+TEXT = ("waveform_generator", "waveform_cascader", "spectrogram_generator")
+
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_logs_losses_audio_and_pictures(runs: Path, stage: str) -> None:
     tags = board(runs / stage).Tags()
-    assert {"train/loss", "train/learning_rate", "val/loss", "val/loss_t0.5", "listen/clip_rate"} <= set(
-        tags["scalars"]
-    )
+    curves = {"train/loss", "train/learning_rate", "train/gradient_norm", "val/loss", "val/loss_t0.5"}
+    curves |= {"speed/clips_per_second", "speed/audio_seconds_per_second", "speed/waiting_for_data"}
+    assert curves | {"memory/peak_gb"} <= set(tags["scalars"])
     assert any(tag.startswith("train/loss_t") for tag in tags["scalars"])
-    assert {"listen/0/generated", "listen/0/real"} <= set(tags["audio"])
-    assert {"listen/0/generated", "listen/0/real"} <= set(tags["images"])
+    made = ["output_guidance_1", "output_guidance_7"] if stage in TEXT else ["output"]
+    heard = {f"clip_0/{kind}" for kind in [*made, "truth"]}
+    heard |= (
+        {f"prompt_{i}/{kind}" for i in (0, 1) for kind in made} if "generator" in stage else {"clip_0/input"}
+    )
+    assert heard <= set(tags["audio"])
+    assert {name.partition("/")[0] + "/spectrograms" for name in heard} == set(tags["images"])
+    assert {f"clip_rate/{kind}" for kind in made} <= set(tags["scalars"])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,0 +1,159 @@
+"""The state from which a run goes on: every so many steps, and when a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from lightning_n2m.errors import Interrupted
+
+
+class Checkpoint(ModelCheckpoint):
+    """Keeps ``checkpoints/last.ckpt``: at step boundaries only, and after a validation that is due there.
+
+    Lightning would save before the validation of the same step, which a run killed in between would
+    never make up for. A signal ends the run after the step, or the validation, that it falls into, on
+    all ranks alike; a second one at once.
+
+    Args:
+        every_n_train_steps: Optimiser steps from one save to the next.
+        signals: Signals that save and end. SLURM sends SIGUSR1 ahead of the time limit where the
+            script says ``--signal=USR1@120``, and SIGTERM at preemption.
+        requeue: Put the SLURM job back into the queue after SIGUSR1.
+        dirpath: Folder; ``checkpoints`` in the run's folder when null.
+    """
+
+    def __init__(
+        self,
+        every_n_train_steps: int = 1000,
+        signals: Sequence[str] = ("SIGTERM", "SIGUSR1", "SIGINT"),
+        requeue: bool = True,
+        dirpath: str | None = None,
+    ) -> None:
+        # Without Lightning's version counter: a run that was moved would begin a last-v1.ckpt.
+        super().__init__(
+            dirpath,
+            save_last=True,
+            save_top_k=0,
+            every_n_train_steps=every_n_train_steps,
+            enable_version_counter=False,
+        )
+        self.signals, self.requeue = tuple(signal.Signals[name] for name in signals), requeue
+        self._caught = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen for signals, in the place of Lightning, whose handlers save in the middle of a step."""
+        super().on_train_start(trainer, pl_module)
+        if threading.current_thread() is threading.main_thread():
+            for number in self.signals:
+                signal.signal(number, self._catch)
+
+    def _catch(self, number: int, frame: Any) -> None:
+        self._caught = number
+        for other in self.signals:
+            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL)
+        rank_zero_info(
+            f"{signal.Signals(number).name}: saving after this step; a second signal ends at once."
+        )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after an optimiser step, unless a validation comes first."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not self._validates(trainer):
+            self._save_if_due(trainer)
+
+    @staticmethod
+    def _validates(trainer: pl.Trainer) -> bool:
+        """Whether a validation follows this batch."""
+        batches = trainer.fit_loop.total_batch_idx + 1
+        return trainer.enable_validation and batches % trainer.val_check_batch == 0  # type: ignore[operator]
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save after a validation."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._save_if_due(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing: the last step was saved when it was taken, and by now the weights are the averages."""
+
+    def _save_if_due(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        caught = trainer.strategy.reduce_boolean_decision(bool(self._caught), all=False)
+        ends = caught or trainer.should_stop or step == trainer.max_steps
+        if (ends or step % self._every_n_train_steps == 0) and not self._should_skip_saving_checkpoint(
+            trainer
+        ):
+            for logger in trainer.loggers:
+                logger.save()  # or the curves of a run killed later would miss points before this one
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        if caught:
+            number = self._caught or signal.SIGTERM
+            if trainer.is_global_zero and number == signal.SIGUSR1 and self.requeue:
+                _requeue()
+            raise Interrupted(
+                number,
+                f"{signal.Signals(number).name} ended the training after step {step}, which is saved; "
+                "--ckpt_path last goes on.",
+            )
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count batches anew where a step has more or fewer of them than before, on other GPUs."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
+        for counts in (progress["total"], progress["current"]):
+            more = batches - counts["ready"]
+            for name in counts:
+                counts[name] += more
+
+
+def _requeue() -> None:
+    """Put this SLURM job, or this task of an array, back into the queue."""
+    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if array:
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job:
+        try:
+            subprocess.run(["scontrol", "requeue", job], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            rank_zero_warn(f"The job {job} was saved but could not be requeued: {error}")
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: there is never half a file.
+
+    Lightning writes to the system's temporary folder first, often another file system, from which a
+    move is a copy that a kill cuts short; and it holds the whole file in memory.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; to a URL as Lightning does."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.part")
+        with aside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)

@@ -1,0 +1,198 @@
+"""A run that is killed or told to end goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_n2m.cli import main
+from tests.stages.conftest import ROOT, fit, tiny
+from tests.stages.curves import scalars
+
+STAGE = "super_resolution"
+LONG = ["--trainer.max_steps=40", "--trainer.val_check_interval=7", "--checkpoint.every_n_train_steps=5"]
+
+
+def start(shards: Path, run: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    """A training in a process of its own, that goes on if there is what to go on from."""
+    command = [sys.executable, "-m", "lightning_n2m", "fit", *tiny(STAGE, shards, run, *more)]
+    return subprocess.Popen(
+        [*command, "--ckpt_path=last"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the last checkpoint: weights, averages, moments of the optimiser."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    (moments,) = (optimizer["state"] for optimizer in checkpoint["optimizer_states"])
+    flat = {f"{i} {name}": tensor for i, entry in moments.items() for name, tensor in entry.items()}
+    return flat | {
+        f"{kind} {name}": tensor
+        for kind in ("state_dict", "current_model_state")
+        for name, tensor in checkpoint[kind].items()
+    }
+
+
+def assert_equal(run: Path, other: Path, steps: int) -> None:
+    """Every curve that does not measure time, and everything that is kept, bit for bit."""
+    assert sorted(scalars(run, "train/loss")) == list(range(1, steps + 1))
+    for curve in ("train/loss", "train/gradient_norm", "train/learning_rate", "val/loss"):
+        assert scalars(run, curve) == scalars(other, curve), curve
+    mine, theirs = state(run), state(other)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def kill_and_go_on(shards: Path, run: Path, kills: int, draw: random.Random, *more: str) -> int:
+    """Kill a training, with SIGKILL, at random moments of its steps, validations and saves, and let it end.
+
+    Returns:
+        How many kills hit a training that had begun.
+    """
+    hits = 0
+    for _ in range(kills):
+        process = start(shards, run, *more)
+        known = set(run.glob("events*"))
+        while process.poll() is None and set(run.glob("events*")) == known:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, 2))
+        hits += process.poll() is None
+        process.kill()
+        process.communicate()
+    finish(shards, run, *more)
+    return hits
+
+
+def finish(shards: Path, run: Path, *more: str) -> None:
+    """Train to the end. All runs that are compared are processes of their own: pytest's has other threads."""
+    process = start(shards, run, *more)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
+@pytest.mark.slow
+def test_a_killed_run_repeats_the_uninterrupted_one(shards: Path, tmp_path: Path) -> None:
+    finish(shards, tmp_path / "whole", *LONG)
+    assert kill_and_go_on(shards, tmp_path / "killed", 3, random.Random(0), *LONG)
+    assert_equal(tmp_path / "killed", tmp_path / "whole", 40)
+    assert {path.name for path in (tmp_path / "killed" / "checkpoints").glob("*.ckpt")} == {
+        "last.ckpt",
+        "best.ckpt",
+    }
+
+
+@pytest.mark.slow
+def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path: Path) -> None:
+    binaries, run = tmp_path / "bin", tmp_path / "run"
+    binaries.mkdir()
+    (binaries / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (binaries / "scontrol").chmod(0o755)
+    job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
+    job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
+    rare = ["--trainer.max_steps=400", "--checkpoint.every_n_train_steps=1000", "--listen.clips=0"]
+    process = start(shards, run, *rare, PATH=f"{binaries}:{os.environ['PATH']}", **job)
+    while process.poll() is None and not list(run.glob("events*")):
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGUSR1)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGUSR1, said
+    assert "SIGUSR1 ended the training after step" in said.splitlines()[-1]
+    assert (tmp_path / "asked").read_text().split() == ["requeue", "77"]
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert 0 < step < 400
+    more = [f"--trainer.max_steps={step + 3}", "--checkpoint.every_n_train_steps=1000", "--listen.clips=0"]
+    finish(shards, run, *more)
+    finish(shards, tmp_path / "whole", *more)
+    assert_equal(run, tmp_path / "whole", step + 3)
+
+
+def test_the_last_step_is_kept_although_no_save_is_due(shards: Path, tmp_path: Path) -> None:
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=3", "--checkpoint.every_n_train_steps=100")
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 3
+
+
+def test_a_run_goes_on_from_the_best_checkpoint_too(runs: Path, shards: Path, tmp_path: Path) -> None:
+    fit(STAGE, shards, tmp_path / "first", "--trainer.max_steps=5")
+    best = tmp_path / "first" / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["global_step"] == 3
+    fit(STAGE, shards, tmp_path / "then", f"--ckpt_path={best}")
+    whole = scalars(runs / STAGE, "train/loss")
+    assert scalars(tmp_path / "then", "train/loss") == {step: whole[step] for step in (4, 5, 6)}
+    mine, theirs = state(tmp_path / "then"), state(runs / STAGE)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_folder_may_move(shards: Path, tmp_path: Path) -> None:
+    fit(STAGE, shards, tmp_path / "here", "--trainer.max_steps=2")
+    (tmp_path / "here").rename(tmp_path / "there")
+    fit(STAGE, shards, tmp_path / "there", "--trainer.max_steps=4", "--ckpt_path=last")
+    names = sorted(path.name for path in (tmp_path / "there" / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "last.ckpt"]
+    kept = torch.load(tmp_path / "there" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=2")
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    save = torch.save
+
+    def half(checkpoint: object, file: object) -> None:
+        save(checkpoint, file)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="No space"):
+        main(["fit", *tiny(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last")])
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (["--data.streams=2"], "data.streams 1"),
+        (["--data.num_workers=2"], "data.num_workers 1"),
+        (["--data.batch_size=3"], "do not divide"),
+    ],
+)
+def test_a_run_that_would_read_other_clips_is_refused(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], named: str
+) -> None:
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=2")
+    with pytest.raises(SystemExit) as stop:
+        fit(STAGE, shards, tmp_path, "--ckpt_path=last", *changed)
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--data.effective_batch=5"], "no multiple of the 2 clips"),
+        (["--data.effective_batch=4", "--trainer.accumulate_grad_batches=2"], "leave the second at 1"),
+    ],
+)
+def test_an_effective_batch_that_cannot_be_is_refused(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], named: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        fit(STAGE, shards, tmp_path, *options)
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err.splitlines()[-1]
