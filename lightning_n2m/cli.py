@@ -98,11 +98,10 @@ def _run(args: list[str] | None) -> LightningCLI:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from lightning_n2m.callbacks.checkpoint import Checkpoint, WholeFiles
+    from lightning_n2m.callbacks.checkpoint import Best, Checkpoint, WholeFiles
     from lightning_n2m.callbacks.curves import Curves
     from lightning_n2m.callbacks.ema import Ema
     from lightning_n2m.callbacks.failure import FailureWatch
@@ -136,14 +135,7 @@ def _run(args: list[str] | None) -> LightningCLI:
             parser.add_lightning_class_args(Curves, "curves")
             parser.add_lightning_class_args(FailureWatch, "failure")
             # Before `checkpoint`, so that the last state knows which was the best.
-            parser.add_lightning_class_args(ModelCheckpoint, "best")
-            parser.set_defaults(
-                {
-                    "best.monitor": "val/loss",
-                    "best.filename": "best",
-                    "best.enable_version_counter": False,
-                }
-            )
+            parser.add_lightning_class_args(Best, "best")
             parser.add_lightning_class_args(Checkpoint, "checkpoint")
 
         def _parse_ckpt_path(self) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -121,6 +121,30 @@ class Checkpoint(ModelCheckpoint):
             more = batches - counts["ready"]
             for name in counts:
                 counts[name] += more
+
+
+class Best(ModelCheckpoint):
+    """Keeps ``checkpoints/best.ckpt``: the state whose averaged weights validated best so far.
+
+    Args:
+        monitor: The figure that decides; where validation does not measure it, nothing is kept, and
+            neither if this is null.
+        mode: Whether less of it is better, or more.
+        dirpath: Folder; ``checkpoints`` in the run's folder when null.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        dirpath: str | None = None,
+    ) -> None:
+        super().__init__(dirpath, "best", monitor, mode=mode, enable_version_counter=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if it was measured and is better."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_validation_end(trainer, pl_module)
 
 
 def _requeue() -> None:

@@ -83,8 +83,8 @@ class AudioDataModule(LightningDataModule):
             return
         if trainer.accumulate_grad_batches != 1:
             raise InputError(
-                "data.effective_batch and trainer.accumulate_grad_batches are both set; leave the second at 1: "
-                "it follows from the first."
+                "data.effective_batch and trainer.accumulate_grad_batches are both set; leave the second at "
+                "1: it follows from the first."
             )
         if self.effective_batch % self._at_once:
             raise InputError(

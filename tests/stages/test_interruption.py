@@ -186,7 +186,7 @@ def test_a_run_that_would_read_other_clips_is_refused(
     ("options", "named"),
     [
         (["--data.effective_batch=5"], "no multiple of the 2 clips"),
-        (["--data.effective_batch=4", "--trainer.accumulate_grad_batches=2"], "leave the second at 1"),
+        (["--data.effective_batch=4", "--trainer.accumulate_grad_batches=2"], "it follows from the first"),
     ],
 )
 def test_an_effective_batch_that_cannot_be_is_refused(
