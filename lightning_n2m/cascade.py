@@ -31,6 +31,7 @@ class StageRun:
         total: Number of steps.
         guidance: Guidance scale.
         steps: Step list, by name.
+        reverse: Turn the step list round: front-heavy into back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
         level: Diffusion time to which the signal of the stage before is noised.
@@ -40,6 +41,7 @@ class StageRun:
     total: int | None = None
     guidance: float | None = None
     steps: str | None = None
+    reverse: bool | None = None
     method: Method | None = None
     gamma: float | None = None
     level: float | None = None
@@ -135,17 +137,46 @@ class Cascade(LightningModule):
         """Rate of the music in Hz."""
         return self._row[-1].sample_rate
 
-    def generate(self, prompts: list[str], numbers: list[int]) -> Tensor:
-        """Music for prompts, ``(b, 1, seconds * sample_rate)``.
+    @property
+    def route(self) -> str:
+        """``waveform`` or ``spectrogram``: the form that the generator makes (section 3.3)."""
+        return "spectrogram" if isinstance(self.generator, SpectrogramGenerator) else "waveform"
+
+    @property
+    def generator(self) -> Stage:
+        """The first stage."""
+        return self._row[0]
+
+    @property
+    def refiner(self) -> Stage:
+        """The second stage, which makes 16 kHz audio."""
+        return self._row[1]
+
+    @property
+    def super_resolution(self) -> Stage | None:
+        """The third stage, if there is one."""
+        return self._row[2] if len(self._row) > 2 else None
+
+    def generate(
+        self,
+        prompts: list[str],
+        numbers: list[int],
+        seconds: float | None = None,
+        stages: int | None = None,
+    ) -> Tensor:
+        """Music for prompts, ``(b, 1, seconds * rate of the last stage)``.
 
         Args:
             prompts: One prompt a clip.
             numbers: Number of each clip's noise: the same seed and number give the same noise,
                 whatever else is in the batch.
+            seconds: Length, if not the cascade's own.
+            stages: How many stages to run; all when null.
         """
         signal: Tensor | None = None
+        length = self.seconds if seconds is None else seconds
         with Progress(disable=not self.progress) as bars:
-            for stage in self._row:
+            for stage in self._row[:stages]:
                 name = type(stage).__name__
                 task = bars.add_task(name, total=None)
 
@@ -153,7 +184,7 @@ class Cascade(LightningModule):
                     bars.update(task, completed=done, total=total)
 
                 random = SampleRandom(f"{self.seed} {name}", numbers, self.device)
-                signal = stage.generate(prompts, self.seconds, random, signal, self.negative, report)
+                signal = stage.generate(prompts, length, random, signal, self.negative, report)
         assert signal is not None
         return signal
 
@@ -166,6 +197,27 @@ class Cascade(LightningModule):
             Generated(row, self.sample_rate, self._name(item), {**item, **shared})
             for row, item in zip(audio, batch, strict=True)
         ]
+
+    def test_step(self, batch: list[dict[str, Any]], batch_idx: int) -> dict[str, list[Generated]]:
+        """One clip a prompt at 16 kHz, before super-resolution: the paper's protocol (section 5.1).
+
+        The batch is that of `lightning_n2m.data.prompts.Prompts` with an evaluation set; an empty one,
+        of which all clips are there, makes nothing.
+        """
+        if not batch:
+            return {"generated": []}
+        audio = self.generate(
+            [item["prompt"] for item in batch],
+            [item["variation"] for item in batch],
+            batch[0]["seconds"],
+            stages=2,
+        )
+        rate = self.refiner.sample_rate
+        return {
+            "generated": [
+                Generated(row, rate, item["key"], dict(item)) for row, item in zip(audio, batch, strict=True)
+            ]
+        }
 
     def _name(self, item: dict[str, Any]) -> str:
         words = re.sub(r"\W+", "-", item["prompt"].lower()).strip("-")[:60] or "prompt"

@@ -104,6 +104,7 @@ def _run(args: list[str] | None) -> LightningCLI:
     from lightning_n2m.callbacks.checkpoint import Best, Checkpoint, WholeFiles
     from lightning_n2m.callbacks.curves import Curves
     from lightning_n2m.callbacks.ema import Ema
+    from lightning_n2m.callbacks.evaluation import Evaluation
     from lightning_n2m.callbacks.failure import FailureWatch
     from lightning_n2m.callbacks.listen import Listen
     from lightning_n2m.callbacks.writer import Output
@@ -132,6 +133,7 @@ def _run(args: list[str] | None) -> LightningCLI:
             parser.add_lightning_class_args(Ema, "ema")
             parser.add_lightning_class_args(Listen, "listen")
             parser.add_lightning_class_args(Output, "output")
+            parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.add_lightning_class_args(Curves, "curves")
             parser.add_lightning_class_args(FailureWatch, "failure")
             # Before `checkpoint`, so that the last state knows which was the best.

@@ -1,4 +1,4 @@
-"""Prompts for prediction: from an argument, a file or standard input."""
+"""Prompts: for prediction from an argument, a file or standard input, for a test from an evaluation set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from lightning_n2m.data.evaluation_sets import EvaluationSet
 from lightning_n2m.errors import InputError
 
 
@@ -20,14 +21,21 @@ class Prompts(LightningDataModule):
         file: Text file with a prompt a line, or ``-`` for standard input; empty lines are passed over.
         variations: Clips of each prompt, of different noise.
         batch_size: Clips made at once.
+        evaluation_set: Prompts, and the real music they belong to, for `test`.
     """
 
     def __init__(
-        self, prompt: str = "", file: str | None = None, variations: int = 1, batch_size: int = 1
+        self,
+        prompt: str = "",
+        file: str | None = None,
+        variations: int = 1,
+        batch_size: int = 1,
+        evaluation_set: EvaluationSet | None = None,
     ) -> None:
         super().__init__()
         self.prompt, self.file = prompt, file
         self.variations, self.batch_size = variations, batch_size
+        self.evaluation_set = evaluation_set
 
     def prompts(self) -> list[str]:
         """All prompts, in order.
@@ -61,6 +69,28 @@ class Prompts(LightningDataModule):
             for variation in range(self.variations)
         ]
         return DataLoader(items, batch_size=self.batch_size, collate_fn=_as_list)  # type: ignore[arg-type]
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of ``{"prompt": ..., "key": ..., "variation": ..., "seconds": ...}``: one clip a prompt.
+
+        Raises:
+            InputError: if there is no evaluation set.
+        """
+        if self.evaluation_set is None:
+            raise InputError(
+                "There is nothing to test on; give --data.evaluation_set Starter, MusicCaps, MagnaTagATune "
+                "or AudioSetMusic."
+            )
+        items = [
+            {
+                "prompt": item.prompt,
+                "key": item.key,
+                "variation": number,
+                "seconds": self.evaluation_set.seconds,
+            }
+            for number, item in enumerate(self.evaluation_set.items())
+        ]
+        return DataLoader(items, batch_size=max(8, self.batch_size), collate_fn=_as_list)  # type: ignore[arg-type]
 
 
 def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

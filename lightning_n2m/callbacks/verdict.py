@@ -1,0 +1,164 @@
+"""All judges on what a cascade made: figures, stages by themselves, the memorisation check, the report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.progress import Progress, TaskID
+from torch import Tensor
+
+from lightning_n2m.audio.io import read
+from lightning_n2m.callbacks.alone import judge_alone
+from lightning_n2m.cascade import Cascade
+from lightning_n2m.data.evaluation_sets import EvaluationItem, EvaluationSet, Starter
+from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.metrics.embedders import Embedder, load_embedder
+from lightning_n2m.metrics.figure import Figure, write_figures
+from lightning_n2m.metrics.judgement import Clips, Court
+from lightning_n2m.metrics.reference import JUDGED_SECONDS, RATE, Reference, hear_clips, hear_shards, middle
+from lightning_n2m.metrics.repetition import RepetitionCheck
+from lightning_n2m.metrics.report import write_report
+from lightning_n2m.mulan.joint import load_joint
+from lightning_n2m.stages.base import Stage
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is judged, by whom, and where it is written.
+
+    Args:
+        cascade: The cascade that made the clips.
+        asked: Its prompts.
+        folder: Holds ``generated``; figures and report are written here.
+        heard: Keeps what the judges heard in real music.
+        embedders: Names for Fréchet distances, beside the judging tagger.
+        joint: Joint models for similarities.
+        alone: Clips on which refiner and super-resolution are judged by themselves.
+        command: How to measure again.
+    """
+
+    cascade: Cascade
+    asked: EvaluationSet
+    folder: Path
+    heard: Path
+    embedders: Sequence[str]
+    joint: Sequence[str]
+    alone: int
+    command: str
+
+    @property
+    def prefix(self) -> str:
+        """Begins the names of the figures."""
+        return f"{self.cascade.route}: "
+
+    def __call__(self) -> list[Figure]:
+        """Judge, write ``evaluation.json`` and the report, and give the figures."""
+        items = self.asked.items()
+        embedders = [load_embedder(name) for name in self.embedders]
+        clips = self._clips(items)
+        with Progress(disable=not self.cascade.progress) as bars:
+            training, held_out = self._real_music(clips, embedders, bars)
+            court = Court(
+                clips,
+                training,
+                not self.asked.training,
+                embedders,
+                [load_joint(place) for place in self.joint],
+                self.heard / (re.sub(r"\W+", "-", self.asked.name) + ".json"),
+                self.prefix,
+                self.command,
+                self.cascade.seed,
+            )
+            repetition = None
+            task = bars.add_task("Judging", total=None)
+            steps = [court.distances, court.words, court.similarities]
+            if any(clip.truth for clip in training.clips):
+                steps.append(partial(court.adherence, held_out))
+            for number, step in enumerate(steps):
+                step()
+                bars.update(task, completed=number + 1, total=len(steps) + 1)
+            if self.asked.training:
+                check = RepetitionCheck(training, find_shards(self.asked.training, "train"))
+                repetition = check(clips.made, clips.real)
+                court.repetition(repetition)
+            bars.update(task, completed=len(steps) + 1, total=len(steps) + 1)
+            for stage in (self.cascade.refiner, self.cascade.super_resolution):
+                if stage is not None and self.alone:
+                    court.result.figures += self._alone(stage, items, embedders, bars)
+        seconds = clips.made.shape[-1] / RATE
+        court.result.notes += [
+            f"{len(items)} prompts of {self.asked.name}, one clip each of {self.asked.seconds:g} s, of which "
+            f"the middle {seconds:g} s are judged at {RATE} Hz; seed {self.cascade.seed}.",
+            "musicnn trained on MagnaTagATune judges; it took no part in training or labelling.",
+        ]
+        write_figures(self.folder / "evaluation.json", court.result.figures)
+        title = f"Noise2Music, {self.cascade.route} route: {self.asked.name}"
+        write_report(self.folder, title, court.result, clips, repetition)
+        return court.result.figures
+
+    def _real_music(
+        self, clips: Clips, embedders: Sequence[Embedder], bars: Progress
+    ) -> tuple[Reference, Reference]:
+        """What is heard in training music and in all held-out music of the same domain."""
+        if not isinstance(self.asked, Starter):
+            own = hear_clips(list(clips.real), embedders)
+            return own, own
+        task = bars.add_task("Hearing real music", total=None)
+        report = partial(_report, bars, task)
+        files = {split: find_shards(self.asked.training, split) for split in ("train", *self.asked.splits)}
+        everything = hear_shards(
+            [f for found in files.values() for f in found], embedders, self.heard, report
+        )
+        training = {str(file.path) for file in files["train"]}
+        places = [i for i, clip in enumerate(everything.clips) if self.asked.belongs(clip)]
+        return (
+            everything.take([i for i in places if everything.shards[i] in training]),
+            everything.take([i for i in places if everything.shards[i] not in training]),
+        )
+
+    def _clips(self, items: list[EvaluationItem]) -> Clips:
+        """Generated and real clips, cut to the middle 10 s, or to the shortest."""
+        real = dict(self.asked.real(items, RATE))
+        made = {item.key: read(self.folder / "generated" / f"{item.key}.flac").samples for item in items}
+        shortest = min(audio.shape[-1] for audio in (*real.values(), *made.values()))
+        seconds = min(JUDGED_SECONDS, shortest / RATE)
+
+        def cut(clips: dict[str, Tensor]) -> Tensor:
+            return torch.stack([middle(clips[item.key], RATE, seconds) for item in items])
+
+        # Another part of the real clip, where there is one: what comes before the middle.
+        length = round(seconds * RATE)
+        spare = all(audio.shape[-1] >= 3 * length for audio in real.values())
+        other = torch.stack([real[item.key][:, :length] for item in items]) if spare else None
+        return Clips(items, cut(made), cut(real), other)
+
+    def _alone(
+        self, stage: Stage, items: list[EvaluationItem], embedders: Sequence[Embedder], bars: Progress
+    ) -> list[Figure]:
+        chosen, rate = items[: self.alone], stage.sample_rate
+        real = dict(self.asked.real(chosen, rate))
+        length = min(round(self.asked.seconds * rate), *(audio.shape[-1] for audio in real.values()))
+        audio = torch.stack([middle(real[item.key], rate, length / rate) for item in chosen])
+        # The tagger hears nothing above 8 kHz, where super-resolution has its work.
+        judges = [*([load_embedder("musicnn")] if rate <= RATE else []), *embedders]
+        return judge_alone(
+            stage,
+            [item.key for item in chosen],
+            [item.prompt for item in chosen],
+            audio,
+            self.folder / "alone" / type(stage).__name__,
+            judges,
+            self.cascade.seed,
+            self.prefix,
+            self.command,
+            partial(_report, bars, bars.add_task(f"{type(stage).__name__} alone", total=None)),
+        )
+
+
+def _report(bars: Progress, task: TaskID, done: int, total: int) -> None:
+    bars.update(task, completed=done, total=total)

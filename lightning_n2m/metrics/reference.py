@@ -1,0 +1,158 @@
+"""What the judges heard in real music, a file a shard, so that a rerun does only what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lightning_n2m.audio.io import read, to_mono
+from lightning_n2m.audio.resample import resample_file
+from lightning_n2m.data.schema import Clip
+from lightning_n2m.data.shard_file import ShardFile, read_shard
+from lightning_n2m.metrics.embedders import Embedder
+from lightning_n2m.metrics.tags import hear
+
+RATE = 16_000
+JUDGED_SECONDS = 10.0
+EMBEDDED_SECONDS = 5.0  # of each reference clip; there are thousands of them
+
+
+def middle(audio: Tensor, sample_rate: int, seconds: float = JUDGED_SECONDS) -> Tensor:
+    """The middle of clips ``(..., t)``, all of them where they are shorter (section 5.1 of the paper)."""
+    length = min(audio.shape[-1], round(seconds * sample_rate))
+    start = (audio.shape[-1] - length) // 2
+    return audio[..., start : start + length]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What was heard in real clips, in the order of ``clips``.
+
+    Args:
+        clips: What is known of each.
+        shards: Where each lies.
+        patches: The judging tagger's embedding of patches of the whole clip, ``(clips, patches, 200)``.
+        logits: Its log-odds of the tags, ``(clips, 50)``.
+        embedded: By each other embedder's name, the middle: ``(clips, patches, dimension)``.
+    """
+
+    clips: tuple[Clip, ...]
+    shards: tuple[str, ...]
+    patches: Tensor
+    logits: Tensor
+    embedded: dict[str, Tensor]
+
+    def where(self, keep: Callable[[Clip], bool]) -> Reference:
+        """The clips for which ``keep`` holds."""
+        return self.take([i for i, clip in enumerate(self.clips) if keep(clip)])
+
+    def take(self, places: Sequence[int]) -> Reference:
+        """The clips at ``places``."""
+        index = torch.tensor(places, dtype=torch.long)
+        return Reference(
+            tuple(self.clips[i] for i in places),
+            tuple(self.shards[i] for i in places),
+            self.patches[index],
+            self.logits[index],
+            {name: x[index] for name, x in self.embedded.items()},
+        )
+
+
+def hear_shards(
+    files: Sequence[ShardFile],
+    embedders: Sequence[Embedder],
+    folder: Path,
+    report: Callable[[int, int], None] | None = None,
+) -> Reference:
+    """Hear all clips of shards, or read what was heard before.
+
+    Args:
+        files: The shards.
+        embedders: For Fréchet distances, beside the judging tagger.
+        folder: Where what was heard is kept: a file a shard, named by the shard's checksum and the embedders.
+        report: Called after each shard with shards done and shards in all.
+
+    Raises:
+        InputError: if a shard is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "-".join("".join(c if c.isalnum() else "_" for c in e.name) for e in embedders)
+    parts = []
+    for number, file in enumerate(files, start=1):
+        path = folder / f"{file.shard.sha256[:16]}-{names}.safetensors"
+        if not path.is_file():
+            _hear_shard(file, embedders, path)
+        parts.append(_read(path))
+        if report is not None:
+            report(number, len(files))
+    return Reference(
+        tuple(clip for part in parts for clip in part.clips),
+        tuple(shard for part in parts for shard in part.shards),
+        torch.cat([part.patches for part in parts]),
+        torch.cat([part.logits for part in parts]),
+        {e.name: torch.cat([part.embedded[e.name] for part in parts]) for e in embedders},
+    )
+
+
+def hear_clips(audio: Sequence[Tensor], embedders: Sequence[Embedder]) -> Reference:
+    """Hear 16 kHz clips ``(1, t)`` of equal length that lie in no shard."""
+    rows = [_hear(clip, embedders) for clip in audio]
+    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    return _reference((), (), stacked)
+
+
+def decoded(file: ShardFile, keys: Collection[str] | None = None) -> Iterator[tuple[Clip, Tensor]]:
+    """The clips of a shard, or those of some keys, as 16 kHz audio ``(1, t)``."""
+    for raw in read_shard(file):
+        if keys is not None and raw.clip.key not in keys:
+            continue
+        audio = read(raw.audio)
+        yield raw.clip, resample_file(to_mono(audio.samples), audio.sample_rate, RATE)
+
+
+def _hear_shard(file: ShardFile, embedders: Sequence[Embedder], path: Path) -> None:
+    clips, rows = [], []
+    for clip, audio in decoded(file):
+        clips.append(clip.to_json().decode())
+        rows.append(_hear(audio, embedders))
+    tensors = {name: torch.stack([row[name] for row in rows]).half().contiguous() for name in rows[0]}
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_bytes(save(tensors, {"clips": json.dumps(clips), "shard": str(file.path)}))
+    aside.replace(path)
+
+
+def _hear(audio: Tensor, embedders: Sequence[Embedder]) -> dict[str, Tensor]:
+    heard = hear(audio[None], RATE)
+    part = middle(audio, RATE, EMBEDDED_SECONDS)[None]
+    return {
+        "patches": heard.embedding[0],
+        "logits": heard.logits[0],
+        **{f"embedded.{e.name}": e.embed(part, RATE)[0] for e in embedders},
+    }
+
+
+def _read(path: Path) -> Reference:
+    with safe_open(path, framework="pt") as stored:
+        known = stored.metadata()
+        clips = tuple(Clip.from_json(text) for text in json.loads(known["clips"]))
+        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+    return _reference(clips, (known["shard"],) * len(clips), tensors)
+
+
+def _reference(clips: tuple[Clip, ...], shards: tuple[str, ...], tensors: dict[str, Tensor]) -> Reference:
+    prefix = "embedded."
+    return Reference(
+        clips,
+        shards,
+        tensors["patches"],
+        tensors["logits"],
+        {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)},
+    )

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_n2m.audio.io import read
+from lightning_n2m.audio.resample import resample
+from lightning_n2m.metrics.reference import middle
+from lightning_n2m.metrics.tempo_key import TONICS, best_key, key, same_key, same_tempo, tempo
+
+CLIPS = Path(__file__).parents[1] / "clips"
+TRUTH = {
+    row["path"]: row["truth"] for row in map(json.loads, (CLIPS / "metadata.jsonl").read_text().splitlines())
+}
+
+
+@pytest.mark.parametrize(
+    ("heard", "asked", "same"),
+    [(120, 120, True), (129, 120, True), (130.5, 120, False), (60, 120, True), (240, 120, True),
+     (40, 120, True), (360, 120, True), (90, 120, False), (80, 120, False)],
+)  # fmt: skip
+def test_tempos_agree_within_a_tolerance_and_octaves(heard, asked, same):
+    assert same_tempo(heard, asked) is same
+
+
+@pytest.mark.parametrize("tonic", range(12))
+@pytest.mark.parametrize(
+    ("mode", "scale"), [("major", (0, 2, 4, 5, 7, 9, 11)), ("minor", (0, 2, 3, 5, 7, 8, 11))]
+)
+def test_a_scale_with_a_strong_triad_has_its_key(tonic, mode, scale):
+    chroma = np.zeros(12)
+    chroma[[(tonic + step) % 12 for step in scale]] = 0.5
+    chroma[[(tonic + step) % 12 for step in (scale[0], scale[2], scale[4])]] = 1.0
+    assert best_key(chroma) == (TONICS[tonic], mode)
+
+
+def test_keys_are_the_same_however_they_are_spelt():
+    assert same_key(("Ab", "minor"), "G#", "minor")
+    assert not same_key(("Ab", "minor"), "G#", "major")
+
+
+@pytest.mark.slow
+def test_the_judges_know_their_trade():
+    """Most of twelve rendered pieces, from 10 s each."""
+    tempos = keys = 0
+    for path, truth in TRUTH.items():
+        audio = read(CLIPS / path)
+        clip = middle(resample(audio.samples, audio.sample_rate, 16_000), 16_000)
+        tempos += same_tempo(tempo(clip, 16_000), truth["tempo_bpm"])
+        keys += same_key(key(clip, 16_000), truth["key"], truth["mode"])
+    assert tempos >= 9
+    assert keys >= 7
