@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.networks.embedding import rotate
-
-
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm of 32 groups or the largest divisor below; the paper does not give the number."""
-    groups = next(g for g in range(min(32, channels), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
-
-
-class CombineEmbedding(nn.Module):
-    """Scale and bias per channel from an embedding (FiLM), ``CombineEmb`` in figure 5.
-
-    Args:
-        width: Width of the embedding.
-        channels: Channels of the sequence.
-    """
-
-    def __init__(self, width: int, channels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, 2 * channels)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``(b, c, t)`` and ``(b, width)`` to ``(b, c, t)``."""
-        scale, bias = self.linear(embedding)[..., None].chunk(2, dim=1)
-        return torch.addcmul(bias, x, 1 + scale)
+from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm
 
 
 class ResidualMlp(nn.Module):
@@ -40,9 +16,9 @@ class ResidualMlp(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
-        self.rise = nn.Conv1d(channels, 2 * channels, 1)
-        self.fall = nn.Conv1d(2 * channels, channels, 1)
+        self.norm = GroupNorm(channels)
+        self.rise = Conv(channels, 2 * channels, 1)
+        self.fall = Conv(2 * channels, channels, 1)
         nn.init.zeros_(self.fall.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,16 +32,16 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = group_norm(channels)
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1, bias=False)
-        self.out = nn.Conv1d(channels, channels, 1)
+        self.norm = GroupNorm(channels)
+        self.qkv = Conv(channels, 3 * channels, 1, bias=False)
+        self.out = Conv(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
         self.mlp = ResidualMlp(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, c, t)`` to ``(b, c, t)``."""
         q, k, v = (_split(y, self.heads) for y in self.qkv(self.norm(x)).chunk(3, dim=1))
-        attended = F.scaled_dot_product_attention(rotate(q), rotate(k), v)
+        attended = _attend(rotate(q), rotate(k), v)
         return self.mlp(x + self.out(_merge(attended)))
 
 
@@ -79,11 +55,11 @@ class CrossAttention(nn.Module):
     def __init__(self, channels: int, text_channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = group_norm(channels)
+        self.norm = GroupNorm(channels)
         self.text_norm = nn.LayerNorm(text_channels)
-        self.q = nn.Conv1d(channels, channels, 1, bias=False)
+        self.q = Conv(channels, channels, 1, bias=False)
         self.kv = nn.Linear(text_channels, 2 * channels, bias=False)
-        self.out = nn.Conv1d(channels, channels, 1)
+        self.out = Conv(channels, channels, 1)
         self.mlp = ResidualMlp(channels)
 
     def forward(self, x: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -95,7 +71,7 @@ class CrossAttention(nn.Module):
         visible = (mask | ~present[:, None])[:, None, None, :]
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1))
-        attended = self.out(_merge(F.scaled_dot_product_attention(q, k, v, attn_mask=visible)))
+        attended = self.out(_merge(_attend(q, k, v, attn_mask=visible)))
         return self.mlp(x + attended * present[:, None, None])
 
 
@@ -124,10 +100,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.combine = CombineEmbedding(embedding, channels)
-        self.norm_1, self.norm_2 = group_norm(channels), group_norm(channels)
-        self.conv_1 = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
-        self.conv_2 = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
-        self.shortcut = nn.Conv1d(channels, channels, 1)
+        self.norm_1, self.norm_2 = GroupNorm(channels), GroupNorm(channels)
+        self.conv_1 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.conv_2 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.shortcut = Conv(channels, channels, 1)
         # A block begins as the identity, so that the depth of the U does not drown the signal.
         nn.init.zeros_(self.conv_2.weight)
         nn.init.dirac_(self.shortcut.weight)
@@ -141,8 +117,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
         """``(b, c, t)``, ``(b, width)`` and the text to ``(b, c, t)``."""
         x = self.combine(x, embedding)
-        h = self.conv_1(F.silu(self.norm_1(x)))
-        h = self.conv_2(F.silu(self.norm_2(h)))
+        h = self.conv_1(self.norm_1(x, silu=True))
+        h = self.conv_2(self.norm_2(h, silu=True))
         x = self.shortcut(x) + h
         if self.self_attention is not None:
             x = self.self_attention(x)
@@ -151,24 +127,13 @@ class Block(nn.Module):
         return x
 
 
-class Down(nn.Conv1d):
-    """Strided convolution: ``(b, c_in, t)`` to ``(b, c_out, t / stride)`` for t that stride divides."""
-
-    def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int) -> None:
-        # Never a kernel below the stride: samples between the taps would be thrown away unseen.
-        kernel = max(kernel_size, stride)
-        super().__init__(c_in, c_out, kernel, stride, padding=(kernel - stride + 1) // 2)
-
-
-class Up(nn.ConvTranspose1d):
-    """Transposed strided convolution: ``(b, c_in, t)`` to ``(b, c_out, t * stride)``."""
-
-    def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int) -> None:
-        kernel = max(kernel_size, stride)
-        padding = (kernel - stride + 1) // 2
-        super().__init__(
-            c_in, c_out, kernel, stride, padding=padding, output_padding=stride + 2 * padding - kernel
-        )
+def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    """Attention of ``(b, heads, n, width)``."""
+    if q.requires_grad and q.device.type == "cpu":
+        # The fused kernel's backward pass takes ten times as long there as the plain products.
+        with sdpa_kernel(SDPBackend.MATH):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -180,4 +145,4 @@ def _split(x: Tensor, heads: int) -> Tensor:
 def _merge(x: Tensor) -> Tensor:
     """``(b, heads, t, width)`` to ``(b, heads * width, t)``."""
     b, heads, t, width = x.shape
-    return x.transpose(2, 3).reshape(b, heads * width, t)
+    return x.transpose(1, 2).reshape(b, t, heads * width).transpose(1, 2)

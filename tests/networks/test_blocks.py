@@ -6,16 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_n2m.networks.blocks import (
-    Block,
-    CombineEmbedding,
-    CrossAttention,
-    Down,
-    SelfAttention,
-    Up,
-    group_norm,
-)
+from lightning_n2m.networks.blocks import Block, CrossAttention, SelfAttention
+from lightning_n2m.networks.convolution import Down, Up
 from lightning_n2m.networks.embedding import rotate
+from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm
 
 
 def randomised(module):
@@ -117,7 +111,7 @@ def test_up_lies_where_down_came_from(kernel, stride):
     ("channels", "groups"), [(256, 32), (512, 32), (80, 20), (16, 16), (36, 18), (31, 31)]
 )
 def test_groups_divide_the_channels_and_are_at_most_32(channels, groups):
-    assert group_norm(channels).num_groups == groups
+    assert GroupNorm(channels).num_groups == groups
 
 
 def test_combining_begins_as_the_identity():

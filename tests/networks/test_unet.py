@@ -162,7 +162,7 @@ def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
     network = small_unet(self_attention=[False] * 3, cross_attention=[False] * 3, text_channels=None)
     for module in network.modules():  # normalisation over time would spread any change
         if isinstance(module, torch.nn.GroupNorm):
-            module.forward = lambda x: x
+            module.forward = lambda x, silu=False: torch.nn.functional.silu(x) if silu else x
     # With a rest, the bottom of the U is one step longer than the signal.
     x, t = torch.randn(1, 2, 24 * 40 + rest), torch.rand(1)
     told = Conditions(stacked=torch.randn(1, 1, 24 * 40 + rest), aligned=torch.zeros(1, 5, 40))
@@ -172,6 +172,17 @@ def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
     energy = change.detach().square().sum((0, 1))
     centre = (energy * torch.arange(24 * 40 + rest)).sum() / energy.sum()
     assert abs(centre - 24 * 25.5) < 12
+
+
+def test_sequences_stay_in_channels_last_memory(small_unet, inputs):
+    """Whatever falls out of it is copied back and forth at every layer from there on, unnoticed."""
+    network = small_unet()
+    orders = set()
+    for module in network.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.register_forward_pre_hook(lambda _, given: orders.add(given[0].stride(1)))
+    network(*inputs())
+    assert orders == {1}
 
 
 def test_no_level_is_the_level_of_a_clean_signal(small_unet, inputs):
