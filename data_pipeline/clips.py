@@ -103,6 +103,7 @@ def cut(item: Track, cutting: Cutting) -> list[tuple[Clip, bytes]]:
             licence=item.licence,
             source=item.source,
             truth=item.truth,
+            split=item.split,
         )
         found.append((clip, _encode(master, cutting, clip.key)))
     return found

@@ -115,7 +115,8 @@ def survey(manifest: Path, clips_of: Callable[[Track], int], validation: float, 
         found.ids.append(int(track.track_id, 16))
         found.offsets.append(offset)
         found.clips.append(number)
-        found.splits.append(_SPLITS.index(split_of(track.track_id, validation, test)))
+        split = track.split or split_of(track.track_id, validation, test)
+        found.splits.append(_SPLITS.index(split))
     if not found.ids and not found.short:
         raise InputError(f"{manifest} lists no tracks; look into {manifest.with_name(REJECTED)} for reasons.")
     ids = np.sort(np.frombuffer(found.ids, np.uint64)) if found.ids else np.zeros(0, np.uint64)

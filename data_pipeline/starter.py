@@ -145,6 +145,7 @@ def render(unit: Unit) -> int:
         "licence": "CC0-1.0",
         "source": f"starter corpus, piece {truth.seed}",
         "truth": dataclasses.asdict(truth),
+        "split": "test" if description.is_reserved(truth) else "",
     }
     write_aside(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
     io.write(unit.audio, torch.from_numpy(mix.level(master.numpy())), SAMPLE_RATE)

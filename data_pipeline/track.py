@@ -8,15 +8,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from data_pipeline.tar import checksum
+from lightning_n2m.data.schema import Split
 from lightning_n2m.errors import InputError
 
 REJECTED = "rejected.jsonl"
 # What a metadata file may say of a track; the rest comes from the audio itself.
 _TEXTS = ("title", "artist", "album", "year", "licence", "source")
 _LISTS = ("genres", "tags", "descriptions")
+_SPLITS = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Track:
         descriptions: Sentences about the track.
         licence: Licence of the recording.
         truth: Facts known exactly.
+        split: Split that its metadata assigns, as public sets have theirs; empty to draw one.
     """
 
     track_id: str
@@ -54,6 +57,7 @@ class Track:
     descriptions: tuple[str, ...] = ()
     licence: str = ""
     truth: dict[str, Any] = field(default_factory=dict)
+    split: Split | Literal[""] = ""
 
     @property
     def seconds(self) -> float:
@@ -126,7 +130,7 @@ def metadata(values: object, place: str) -> dict[str, Any]:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{place}: '{key}' is {value!r}; give text.")
+            raise InputError(f"{place} '{key}' is {value!r}; give text.")
         if value:
             found[key] = value
     for key in _LISTS:
@@ -135,14 +139,19 @@ def metadata(values: object, place: str) -> dict[str, Any]:
         if value is not None and not (
             isinstance(value, list) and all(isinstance(item, str) for item in value)
         ):
-            raise InputError(f"{place}: '{key}' is {value!r}; give a list of texts.")
+            raise InputError(f"{place} '{key}' is {value!r}; give a list of texts.")
         if value:
             found[key] = tuple(value)
     truth = values.get("truth")
     if truth is not None and not isinstance(truth, dict):
-        raise InputError(f"{place}: 'truth' is {truth!r}; give a JSON object.")
+        raise InputError(f"{place} 'truth' is {truth!r}; give a JSON object.")
     if truth:
         found["truth"] = truth
+    split = values.get("split")
+    if split and split not in _SPLITS:
+        raise InputError(f"{place} 'split' is {split!r}; give one of {', '.join(_SPLITS)}, or leave it out.")
+    if split:
+        found["split"] = split
     return found
 
 

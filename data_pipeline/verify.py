@@ -157,5 +157,5 @@ def _of_clip(raw: RawClip, shard: Shard, index: Index) -> Iterator[str]:
     if not torch.isfinite(audio.samples).all():
         yield f"clip {key} holds samples that are no numbers"
     shares = [index.settings.get(name) for name in ("validation", "test")]
-    if None not in shares and split_of(clip.track_id, *shares) != shard.split:  # type: ignore[arg-type]
+    if None not in shares and (clip.split or split_of(clip.track_id, *shares)) != shard.split:  # type: ignore[arg-type]
         yield f"clip {key} belongs to another split than {shard.split}"

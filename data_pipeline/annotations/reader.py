@@ -58,5 +58,5 @@ def _parsed(values: dict[str, Any], place: str) -> dict[str, Any]:
         try:
             found["truth"] = json.loads(found["truth"] or "{}")
         except json.JSONDecodeError as error:
-            raise InputError(f"{place}: 'truth' is no JSON ({error.msg}); give a JSON object.") from error
+            raise InputError(f"{place} 'truth' is no JSON ({error.msg}); give a JSON object.") from error
     return found

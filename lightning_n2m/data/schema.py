@@ -52,6 +52,7 @@ class Clip:
         licence: Licence of the recording.
         source: Where the track came from: a path relative to its collection, or a URL.
         truth: Facts known exactly, for instance of rendered music: tempo, key, instruments.
+        split: Split that the collection itself assigns; empty where it was drawn (`split_of`).
     """
 
     track_id: str
@@ -69,6 +70,7 @@ class Clip:
     licence: str = ""
     source: str = ""
     truth: dict[str, Any] = field(default_factory=dict)
+    split: Split | Literal[""] = ""
 
     @property
     def key(self) -> str:

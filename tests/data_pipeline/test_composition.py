@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.sources.arrangement import plan
-from data_pipeline.sources.description import Truth, sentences, tags, tempo_word, title
+from data_pipeline.sources.description import RESERVED, Truth, is_reserved, sentences, tags, tempo_word, title
 from data_pipeline.sources.events import perform, programs
 from data_pipeline.sources.harmony import Key, progression
 from data_pipeline.sources.instruments import INSTRUMENTS, NAMES, family_of
@@ -160,6 +160,28 @@ truths = st.builds(
     sound_font=st.just("font"),
     seed=st.just("0/0"),
 )
+
+
+def test_combinations_are_set_apart_as_a_whole() -> None:
+    """Whether a piece may be trained on depends on lead, genre and tempo together and on nothing else."""
+    base = {
+        "groove": "", "tempo_bpm": 100, "key": "A", "mode": "major", "metre": "4/4", "instruments": (),
+        "families": (), "drums": False, "solo": True, "sound_font": "",
+    }  # fmt: skip
+    leads, genres, tempos = list(INSTRUMENTS), sorted({s.genre for s in STYLES}), ["slow", "moderate", "fast"]
+    kept = [
+        (lead, genre, tempo)
+        for lead in leads
+        for genre in genres
+        for tempo in tempos
+        if is_reserved(Truth(lead=lead, genre=genre, tempo=tempo, seed="0/0", **base))
+    ]
+    assert abs(len(kept) / (len(leads) * len(genres) * len(tempos)) - RESERVED) < 0.01
+    for facts in ({"seed": "7/1"}, {"seed": "0/0", "drums": True}, {"seed": "0/0", "key": "Eb"}):
+        again = Truth(**{"lead": kept[0][0], "genre": kept[0][1], "tempo": kept[0][2]} | base | facts)
+        assert is_reserved(again)
+    # Each part of a combination is heard in training, only with others.
+    assert {lead for lead, *_ in kept} == set(leads) and {genre for _, genre, _ in kept} == set(genres)
 
 
 @given(truth=truths, seed=st.integers(0, 1000))

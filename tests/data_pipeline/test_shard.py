@@ -149,6 +149,38 @@ def test_every_split_has_shards_of_its_own(manifest: Path, tmp_path: Path) -> No
         assert len(index.of(split)) == min(len(tracks), 8)
 
 
+def test_a_split_that_the_collection_assigns_is_kept(music: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told.jsonl"
+    told.write_text(
+        '{"path": "waltz/piece.ogg", "split": "test"}\n{"path": "hymn/piece.ogg", "split": "validation"}\n'
+    )
+    manifest = tmp_path / "manifest.jsonl"
+    arguments = ["--source", str(music), "--metadata", str(told), "--workers", "1", "--output", str(manifest)]
+    assert main(["manifest", *arguments]) == 0
+    output = tmp_path / "shards"
+    assert shard(manifest, output, *SHORT, "--validation", "0", "--test", "0") == 0
+    index = read_index(output)
+    assert {split: sum(s.clips for s in index.of(split)) for split in ("train", "validation", "test")} == {
+        "train": 6,
+        "validation": 3,
+        "test": 3,
+    }
+    assert main(["verify", "--shards", str(output)]) == 0
+
+
+def test_a_split_that_there_is_not_is_refused(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = tmp_path / "told.jsonl"
+    told.write_text('{"path": "waltz/piece.ogg", "split": "eval"}\n')
+    arguments = ["--source", str(music), "--metadata", str(told), "--output", str(tmp_path / "m.jsonl")]
+    assert main(["manifest", *arguments]) == 2
+    assert (
+        "told.jsonl, line 1, 'split' is 'eval'; give one of train, validation, test"
+        in capsys.readouterr().err
+    )
+
+
 def test_workers_change_no_byte(manifest: Path, shards: Path, tmp_path: Path) -> None:
     assert (
         main(["shard", "--manifest", str(manifest), "--output", str(tmp_path), *SHORT, "--workers", "2"]) == 0
