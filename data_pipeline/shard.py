@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from data_pipeline import derive as derived
 from data_pipeline import track as tracks
 from data_pipeline.aside import sweep, write_aside
 from data_pipeline.clips import Cutting, cut
@@ -28,10 +29,11 @@ _PLAN = "plan.json"
 
 
 def shard(
-    manifest: Path,
     output: str,
+    manifest: Path | None = None,
     workers: int | None = None,
     engine: Engine = "local",
+    derive: str | None = None,
     clips_per_track: int = 6,
     clip_seconds: float = 30.0,
     spacing_seconds: float | None = None,
@@ -48,11 +50,15 @@ def shard(
     renamed when it is whole, so that a killed job, run again, does only what is missing. The bytes
     depend neither on the number of workers nor on the engine.
 
+    With --derive the clips are also kept in the form that a stage trains on, beside the shards: its
+    loader then does not decode 24 kHz audio to throw most of it away.
+
     Args:
-        manifest: From 'python -m data_pipeline manifest'.
         output: Folder of the shards, or its URL (s3://, gs://).
+        manifest: From 'python -m data_pipeline manifest'; not needed to derive from finished shards.
         workers: Processes; all cores when none is given.
         engine: Where they run: on this machine, or on a Ray cluster.
+        derive: Also keep clips at this rate in Hz (3200), or as log-mels (mel).
         clips_per_track: Clips of a track, at most.
         clip_seconds: Length of a clip in seconds.
         spacing_seconds: Seconds between the clips of a track; spread evenly over it when none is given.
@@ -70,41 +76,63 @@ def shard(
         raise InputError(f"--validation {validation:g} and --test {test:g} must leave tracks to train on.")
     if spacing_seconds is not None and not spacing_seconds >= 0:
         raise InputError(f"--spacing_seconds {spacing_seconds:g}: give 0 or more.")
+    if derive is not None:
+        derived.form_of(derive)  # refused before the work, not after it
     if not 6 <= kbps <= 256:
         raise InputError(f"--kbps {kbps}: Opus takes 6 to 256.")
     if output.startswith("memory://") and (engine != "local" or workers != 1):
         raise InputError(f"{output} is seen by one process only; give --workers 1.")
-    cutting = Cutting(clips_per_track, clip_seconds, spacing_seconds, format, kbps)
-    found = survey(manifest, cutting.count, validation, test)
+    folder = locate(output)
+    if manifest is not None:
+        cutting = Cutting(clips_per_track, clip_seconds, spacing_seconds, format, kbps)
+        _build(manifest, folder, cutting, tracks_per_shard, (validation, test), workers, engine)
+    elif derive is None:
+        raise InputError("--manifest is missing; build one with 'python -m data_pipeline manifest'.")
+    if derive is not None:
+        derived.derive(folder, derive, workers, engine)
+
+
+def _build(
+    manifest: Path,
+    folder: Location,
+    cutting: Cutting,
+    tracks_per_shard: int,
+    shares: tuple[float, float],
+    workers: int | None,
+    engine: Engine,
+) -> None:
+    found = survey(manifest, cutting.count, *shares)
     if not found.ids:
         raise InputError(
-            f"No track of {manifest} is as long as a clip of {clip_seconds:g} s; give fewer --clip_seconds."
+            f"No track of {manifest} is as long as a clip of {cutting.seconds:g} s; lower --clip_seconds."
         )
     settings: dict[str, Any] = {
-        "clips_per_track": clips_per_track,
-        "clip_seconds": clip_seconds,
-        "spacing_seconds": spacing_seconds,
-        "format": format,
-        "kbps": kbps if format == "opus" else None,
+        "clips_per_track": cutting.clips,
+        "clip_seconds": cutting.seconds,
+        "spacing_seconds": cutting.spacing,
+        "format": cutting.format,
+        "kbps": cutting.kbps if cutting.format == "opus" else None,
         "tracks_per_shard": tracks_per_shard,
-        "validation": validation,
-        "test": test,
+        "validation": shares[0],
+        "test": shares[1],
         "tracks": found.fingerprint,
     }
-    folder = locate(output)
     make_folder(join(folder, RECORDS))
     _claim(folder, settings)
     sweep(folder)
     sweep(join(folder, RECORDS))
-    done = {outline.name for outline in plan(found, tracks_per_shard) if Place(output, outline.name).result()}
-    amount = {outline.name: outline.clips for outline in plan(found, tracks_per_shard)}
+    amount, finished, done = {}, 0, set()
+    for outline in plan(found, tracks_per_shard):
+        amount[outline.name] = outline.clips
+        if Place(str(folder), outline.name).result():
+            done.add(outline.name)
+            finished += outline.clips
     missing = (outline for outline in plan(found, tracks_per_shard) if outline.name not in done)
-    units = (_unit(outline, found, cutting, output) for outline in missing)
-    finished = sum(amount[name] for name in done)
+    units = (_unit(outline, found, cutting, folder) for outline in missing)
     with progress("sharding", sum(amount.values()), "clips", finished) as report:
         for name in run(pack, units, workers, engine):
             report(amount[name])
-    _finish(folder, found, cutting, settings, [Place(output, name) for name in amount])
+    _finish(folder, found, cutting, settings, [Place(str(folder), name) for name in amount])
 
 
 def _check(**numbers: float) -> None:
@@ -142,8 +170,9 @@ class Unit:
     root: str
 
 
-def _unit(outline: Outline, found: Survey, cutting: Cutting, output: str) -> Unit:
-    return Unit(Place(output, outline.name), outline, outline.tracks(found.manifest), cutting, found.root)
+def _unit(outline: Outline, found: Survey, cutting: Cutting, folder: Location) -> Unit:
+    place = Place(str(folder), outline.name)
+    return Unit(place, outline, outline.tracks(found.manifest), cutting, found.root)
 
 
 def pack(unit: Unit) -> str:

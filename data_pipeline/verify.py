@@ -13,10 +13,10 @@ from functools import partial
 
 from data_pipeline.engine import Engine, run
 from data_pipeline.progress import progress
-from lightning_n2m.data.schema import Index, Shard, read_captions, read_index, split_of
+from lightning_n2m.data.schema import INDEX, Index, Shard, read_captions, read_index, split_of
 from lightning_n2m.data.shard_file import RawClip, ShardFile, read_shard
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import Location, locate, names, open_read, size
+from lightning_n2m.storage import Location, join, locate, names, open_read, size
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def verify(shards: str, workers: int | None = None, engine: Engine = "local", js
 
     Sizes and checksums, every clip decoded from end to end, its rate, channels and length, numbers
     that are none, splits by track, tracks that lie in two shards, captions of clips that are not
-    there. The exit code is 0 only if all is well.
+    there, derived forms. The exit code is 0 only if all is well.
 
     Args:
         shards: Folder of shards, or its URL.
@@ -66,6 +66,12 @@ def verify(shards: str, workers: int | None = None, engine: Engine = "local", js
             problems += checked.problems
             report(checked.shard.clips)
     problems += _twice(tracks)
+    for form in names(folder, "directory"):
+        if size(join(folder, f"{form}/{INDEX}")) is not None:
+            derived = read_index(join(folder, form))
+            look = partial(check_derived, folder=folder, index=derived, form=form)
+            for found in run(look, derived.shards, workers, engine):
+                problems += found
     problems.sort(key=lambda item: (item.shard, item.problem))
     bad = len({item.shard for item in problems})
     if json:
@@ -115,13 +121,36 @@ def check(shard: Shard, folder: Location, index: Index) -> Checked:
             if raw.clip.key in keys:
                 problems.append(f"clip {raw.clip.key} is there twice")
             keys.add(raw.clip.key)
-            tracks[int(raw.clip.track_id, 16)] = None
+            tracks[_number_of(raw.clip.track_id)] = None
         if unknown := sorted(set(read_captions(file.captions)) - keys):
             problems.append(f"{shard.captions_name} labels {unknown[0]}, which is not in it")
     except (InputError, OSError) as error:
         problems.append(str(error).rstrip("."))
     found = tuple(Problem(shard.name, text) for text in problems)
     return Checked(shard, len(keys), array("Q", tracks), found)
+
+
+def _number_of(track_id: str) -> int:
+    try:
+        return int(track_id, 16)
+    except ValueError:
+        raise InputError(f"track {track_id} is not named by 16 hexadecimal digits") from None
+
+
+def check_derived(shard: Shard, folder: Location, index: Index, form: str) -> list[Problem]:
+    """Read one shard of a derived form."""
+    from lightning_n2m.data.derived import from_bytes
+
+    file = ShardFile(folder, shard, form)
+    hop = (index.settings.get("mel") or {}).get("hop", 1)
+    problems: list[str] = []
+    try:
+        problems += _as_listed(file)
+        for raw in read_shard(file):
+            from_bytes(raw.audio, 0, round(raw.clip.duration_s * index.sample_rate) // hop)
+    except (InputError, ValueError, OSError) as error:
+        problems.append(str(error).rstrip("."))
+    return [Problem(f"{form}/{shard.name}", text) for text in problems]
 
 
 def _as_listed(file: ShardFile) -> Iterator[str]:

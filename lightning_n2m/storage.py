@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from lightning_n2m.errors import InputError
 
@@ -67,15 +67,15 @@ def make_folder(place: Location) -> None:
         Path(place).mkdir(parents=True, exist_ok=True)
 
 
-def names(folder: Location) -> list[str]:
-    """Names of the files directly in a folder, sorted; none when there is no folder."""
+def names(folder: Location, kind: Literal["file", "directory"] = "file") -> list[str]:
+    """Names of the files, or of the folders, directly in a folder, sorted; none when there is no folder."""
     try:
         if not is_url(folder):
-            return sorted(path.name for path in Path(folder).iterdir() if path.is_file())
+            here = Path(folder).iterdir()
+            return sorted(path.name for path in here if (path.is_file() if kind == "file" else path.is_dir()))
         system, path = filesystem(str(folder))
-        return sorted(
-            item["name"].rpartition("/")[2] for item in system.ls(path, detail=True) if item["type"] == "file"
-        )
+        found = [item["name"] for item in system.ls(path, detail=True) if item["type"] == kind]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
     except FileNotFoundError:
         return []
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import soxr
 import torch
 import torchaudio.functional as audio_functional
 from torch import Tensor
+
+_WIDTH, _ROLLOFF = 32, 0.95  # Zero crossings of the filter on either side; band edge over Nyquist's.
 
 
 def resample_file(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
@@ -26,7 +30,16 @@ def resample(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
     """
     if sample_rate == new_rate:
         return samples
-    return audio_functional.resample(samples, sample_rate, new_rate, lowpass_filter_width=32, rolloff=0.95)
+    return audio_functional.resample(
+        samples, sample_rate, new_rate, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF
+    )
+
+
+def reach(sample_rate: int, new_rate: int) -> int:
+    """Samples on either side that a sample of `resample` depends on: a cut without them has false edges."""
+    if sample_rate == new_rate:
+        return 0
+    return math.ceil(_WIDTH * sample_rate / (min(sample_rate, new_rate) * _ROLLOFF)) + 1
 
 
 def fft_upsample(samples: Tensor, length: int, context: int = 64) -> Tensor:

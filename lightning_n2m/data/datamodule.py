@@ -9,9 +9,11 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_n2m.data.cache import Cache
 from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.data.derived import Form
 from lightning_n2m.data.shards import FixedClips, TrainingStream
+from lightning_n2m.data.sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
 
@@ -40,7 +42,9 @@ class AudioDataModule(LightningDataModule):
     disagree.
 
     Args:
-        shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or several.
+        shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or its URL (s3://, gs://);
+            several are one collection, unless they have weights (``{FOLDER: 3, OTHER: 1}``): of four
+            clips, three then come from the first. What ``shard --derive`` made for the stage is used.
         batch_size: Clips in a batch of one rank: as many as its memory holds.
         effective_batch: Clips of one optimiser step, over all ranks: 2048 in the paper. How many batches
             each rank accumulates follows from it, and ``trainer.val_check_interval`` then counts
@@ -51,11 +55,13 @@ class AudioDataModule(LightningDataModule):
         shuffle_shards: Shards whose clips are shuffled together; so many lie in a worker's memory.
         validation_clips: Clips on which validation and prediction run, always the same.
         seed: Seed of order, crops and captions.
+        cache: Folder that keeps shards which come from URLs; null to read them anew in each epoch.
+        cache_gigabytes: What the cache may take; unbounded when null.
     """
 
     def __init__(
         self,
-        shards: str | list[str],
+        shards: str | list[str] | dict[str, float],
         batch_size: int,
         effective_batch: int | None = None,
         num_workers: int = 2,
@@ -63,9 +69,11 @@ class AudioDataModule(LightningDataModule):
         shuffle_shards: int = 4,
         validation_clips: int = 16,
         seed: int = 0,
+        cache: str | None = None,
+        cache_gigabytes: float | None = None,
     ) -> None:
         super().__init__()
-        self.folders = [shards] if isinstance(shards, str) else list(shards)
+        self.shards, self.cache = shards, Cache(cache, cache_gigabytes) if cache else None
         self.batch_size, self.effective_batch = batch_size, effective_batch
         self.num_workers, self.streams = num_workers, streams
         self.shuffle_shards, self.validation_clips, self.seed = shuffle_shards, validation_clips, seed
@@ -106,7 +114,9 @@ class AudioDataModule(LightningDataModule):
         if stage.text is not None:
             budget = stage.text.max_tokens - stage.text.special_tokens
             text = TextBatch(budget, stage.text.count_tokens)
-        return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred)
+        # Validation listens, so that it needs audio also where training takes log-mels.
+        mel = None if centred else stage.trains_on_mel
+        return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel)
 
     def _loader(self, dataset: IterableDataset, workers: int) -> Loader:
         return Loader(
@@ -121,9 +131,10 @@ class AudioDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Endless batches, from where a resumed run left off."""
         self._first = self._batches
+        decoder = self._decoder(centred=False)
         stream = TrainingStream(
-            find_shards(self.folders, "train"),
-            self._decoder(centred=False),
+            find_sources(self.shards, "train", Form(decoder.sample_rate, decoder.mel), self.cache),
+            decoder,
             self.batch_size,
             self.trainer.global_rank,  # type: ignore[union-attr]
             self.trainer.world_size,  # type: ignore[union-attr]
@@ -137,7 +148,7 @@ class AudioDataModule(LightningDataModule):
 
     def _fixed(self, split: str) -> DataLoader:
         clips = FixedClips(
-            find_shards(self.folders, split),
+            [file for source in find_sources(self.shards, split, cache=self.cache) for file in source.files],
             self._decoder(centred=True),
             self.validation_clips,
             self.trainer.global_rank,  # type: ignore[union-attr]

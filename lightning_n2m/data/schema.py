@@ -5,6 +5,7 @@ A shard folder holds::
     index.json               shards with counts, bytes, checksum and split
     audio-000123.tar         KEY.flac or KEY.opus (24 kHz mono) and KEY.json (a `Clip`) per clip
     captions-000123.jsonl    a `Captions` line per clip, found by KEY; rewritten without touching audio
+    3200/, mel/              the same clips at a low rate or as log-mels, KEY.npy; each with an index.json
 
 Splits go by track, never by clip: six clips of one song in both splits would leak.
 """
@@ -15,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, is_folder, join, read_bytes, size
@@ -28,8 +29,8 @@ T = TypeVar("T")
 SAMPLE_RATE = 24_000
 INDEX = "index.json"
 FORMAT = 1
-# Endings under which a shard may hold audio.
-AUDIO_FORMATS = ("flac", "opus", "ogg", "wav")
+# Endings under which a shard may hold a clip; arrays are derived forms.
+AUDIO_FORMATS = ("flac", "opus", "ogg", "wav", "npy")
 
 
 @dataclass(frozen=True)
@@ -220,11 +221,13 @@ def _from_fields(kind: type[T], values: dict[str, Any]) -> T:
 class Batch(TypedDict):
     """What a loader hands to a stage.
 
-    ``audio`` is ``(b, 1, t)`` at the stage's rate, ``number`` ``(b,)`` counts samples over the whole
+    ``audio`` is ``(b, 1, t)`` at the stage's rate; a stage that trains on log-mels gets ``mel``,
+    ``(b, channels, frames)``, in its place. ``number`` ``(b,)`` counts samples over the whole
     training and over all ranks: every random draw of a sample follows from it.
     """
 
-    audio: Tensor
+    audio: NotRequired[Tensor]
+    mel: NotRequired[Tensor]
     caption: list[str]
     key: list[str]
     number: Tensor

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
+from lightning_n2m.data.cache import Cache
 from lightning_n2m.data.schema import AUDIO_FORMATS, Captions, Clip, Shard, read_captions, read_index
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import Location, join, locate, open_read
+from lightning_n2m.storage import Location, is_url, join, locate, open_read
 
 
 @dataclass(frozen=True)
@@ -22,20 +24,35 @@ class RawClip:
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard and the folder that it lies in."""
+    """A shard and the folder that it lies in.
+
+    Args:
+        folder: A path or a URL.
+        shard: Its line of the index.
+        form: Sub-folder that holds it in a derived form; captions stay where the master lies.
+        cache: Keeps it on this machine, if its folder is a URL.
+    """
 
     folder: Location
     shard: Shard
+    form: str = ""
+    cache: Cache | None = None
 
     @property
     def path(self) -> Location:
         """The tar file."""
-        return join(self.folder, self.shard.name)
+        return join(join(self.folder, self.form) if self.form else self.folder, self.shard.name)
 
     @property
     def captions(self) -> Location:
         """The caption file that lies beside it, if it was labelled."""
         return join(self.folder, self.shard.captions_name)
+
+    def open(self) -> BinaryIO:
+        """The tar file's bytes, over the cache if there is one."""
+        if self.cache and is_url(self.path):
+            return open_read(self.cache.fetch(self.path, self.shard.sha256))
+        return open_read(self.path)
 
 
 def find_shards(folders: Sequence[Location], split: str) -> list[ShardFile]:
@@ -69,7 +86,7 @@ def read_shard(file: ShardFile) -> Iterator[RawClip]:
     captions = read_captions(file.captions)
     number = 0
     try:
-        with open_read(file.path) as stream:
+        with file.open() as stream:
             members = webdataset.tariterators.tar_file_expander([{"url": str(file.path), "stream": stream}])
             for sample in webdataset.tariterators.group_by_keys(members):
                 audio = next((sample[kind] for kind in AUDIO_FORMATS if kind in sample), None)

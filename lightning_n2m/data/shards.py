@@ -16,7 +16,9 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.mixture import Mixture
 from lightning_n2m.data.shard_file import RawClip, ShardFile, read_shard
+from lightning_n2m.data.sources import Source
 from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.errors import InputError
 
@@ -69,7 +71,7 @@ class TrainingStream(IterableDataset):
     ``j mod workers``; that holds for a resumed run too, which begins with the worker whose turn it is.
 
     Args:
-        files: All shards of the training split.
+        files: All shards of the training split, or several sources with weights.
         decoder: Makes an example of a clip.
         batch_size: Clips in a batch of this rank.
         rank: Rank of this process.
@@ -88,7 +90,7 @@ class TrainingStream(IterableDataset):
 
     def __init__(
         self,
-        files: Sequence[ShardFile],
+        files: Sequence[ShardFile] | Sequence[Source],
         decoder: ClipDecoder,
         batch_size: int,
         rank: int = 0,
@@ -99,7 +101,9 @@ class TrainingStream(IterableDataset):
         group: int = 4,
         start: int = 0,
     ) -> None:
-        self.files, self.decoder, self.batch_size = tuple(files), decoder, batch_size
+        self.decoder, self.batch_size = decoder, batch_size
+        given = [item for item in files if isinstance(item, Source)]
+        self.sources = given or [Source(tuple(item for item in files if isinstance(item, ShardFile)))]
         self.rank, self.world_size, self.workers = rank, world_size, max(1, workers)
         self.streams = streams or world_size
         self.seed, self.group, self.start = seed, group, start
@@ -108,10 +112,12 @@ class TrainingStream(IterableDataset):
             raise InputError(
                 f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple."
             )
-        if len(self.files) < needed:
-            workable = len(self.files) // self.streams
+        fewest = min((source.files for source in self.sources), key=len)
+        if len(fewest) < needed:
+            workable = len(fewest) // self.streams
+            place = f" in {fewest[0].folder}" if len(self.sources) > 1 else ""
             raise InputError(
-                f"There are {len(self.files)} training shards, but {needed} streams read at once "
+                f"There are {len(fewest)} training shards{place}, but {needed} streams read at once "
                 "(data.num_workers x ranks); build more, smaller shards"
                 + (f" or lower data.num_workers to {workable}." if workable else " or use fewer ranks.")
             )
@@ -130,14 +136,15 @@ class TrainingStream(IterableDataset):
         position = done * self.batch_size // len(own)
         numbers = [worker * self.streams + s for s in own]
         total = self.streams * self.workers
-        orders = [
-            StreamOrder(self.files, total, number, self.seed, self.group).clips(position)
-            for number in numbers
-        ]
+        orders = [self._mixture(total, number).clips(position) for number in numbers]
         while True:
             for number, clips in zip(numbers, orders, strict=True):
                 yield self.decoder(next(clips), position * total + number)
             position += 1
+
+    def _mixture(self, total: int, number: int) -> Mixture:
+        orders = [StreamOrder(source.files, total, number, self.seed, self.group) for source in self.sources]
+        return Mixture(tuple(orders), tuple(source.weight for source in self.sources), self.seed, number)
 
 
 class FixedClips(IterableDataset):

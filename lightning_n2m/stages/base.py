@@ -98,7 +98,8 @@ class Stage(GenerativeModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Weighted loss at random times; every draw belongs to the sample's number."""
         random = SampleRandom(f"{self.seed} train", batch["number"].tolist(), self.device)
-        x0 = self.target(batch["audio"]) * self.scale
+        made = batch["mel"] if "mel" in batch else self.target(batch["audio"])
+        x0 = made * self.scale
         t = random.uniform()
         conditions = self.told(batch, x0.shape[-1], random, training=True)
         network = functools.partial(self.network, conditions=conditions)

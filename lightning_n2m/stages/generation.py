@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.windows import overlapped
 from lightning_n2m.conditioning.conditioner import Conditioner
 from lightning_n2m.conditioning.text import TextEncoder
@@ -59,6 +60,11 @@ class GenerativeModule(LightningModule):
     def output_rate(self) -> float:
         """Steps of the output per second: the sampling rate, or the frames of a spectrogram."""
         return self.sample_rate
+
+    @property
+    def trains_on_mel(self) -> MelSettings | None:
+        """Analysis of the log-mel that takes the place of audio in training; null where audio is needed."""
+        return None
 
     def target(self, audio: Tensor) -> Tensor:
         """What the stage learns to make from audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""

@@ -52,6 +52,11 @@ class SpectrogramGenerator(Stage):
         """Frames per second."""
         return self.mel.sample_rate / self.mel.hop
 
+    @property
+    def trains_on_mel(self) -> MelSettings:
+        """The stage's own analysis: shards may hold log-mels, and loaders make them otherwise."""
+        return self.mel
+
     def target(self, audio: Tensor) -> Tensor:
         """The scaled log-mel."""
         return log_mel(audio, self.mel)

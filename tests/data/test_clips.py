@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import pickle
 
@@ -7,11 +8,14 @@ import pytest
 import torch
 
 from lightning_n2m.audio.io import encode, read
+from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.derived import Form, to_bytes
 from lightning_n2m.data.schema import Captions
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
+from tests.data.conftest import noise
 
 
 def place(crop, whole):
@@ -30,12 +34,50 @@ def test_the_crop_is_a_slice_of_the_whole_decoded_clip(raw_clip):
     assert (example["key"], example["number"], example["caption"]) == ("track-00", 7, "")
 
 
-@pytest.mark.parametrize("rate", [16_000, 3200])
-def test_the_crop_is_brought_to_the_stages_rate(raw_clip, rate):
-    raw = raw_clip()
-    original = ClipDecoder(24_000, 0.512, None)(raw, 3)["audio"]
-    crop = ClipDecoder(rate, 0.512, None)(raw, 3)["audio"]
-    torch.testing.assert_close(crop, resample(original, 24_000, rate)[:, : round(0.512 * rate)])
+@pytest.mark.parametrize("rate", [16_000, 3200, 5000])
+@pytest.mark.parametrize("number", range(5))
+def test_the_crop_is_a_slice_of_the_whole_resampled_clip(raw_clip, rate, number):
+    """To its very edges: a crop that is resampled after the cut begins with the edge of a filter."""
+    raw = raw_clip(seconds=0.6)
+    whole = resample(read(raw.audio).samples, 24_000, rate)
+    crop = ClipDecoder(rate, 0.0512, None)(raw, number)["audio"]
+    windows = whole[0].unfold(0, crop.shape[-1], 1)
+    assert (windows - crop).abs().amax(dim=1).min() < 1e-5
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_mel_crop_is_a_slice_of_the_mel_of_the_whole_clip(raw_clip, number):
+    raw, settings = raw_clip(seconds=1.2), MelSettings()
+    whole = log_mel(resample(read(raw.audio).samples, 24_000, 16_000)[None], settings)[0]
+    crop = ClipDecoder(16_000, 0.32, None, mel=settings)(raw, number)["mel"]
+    assert crop.shape == (80, 32)
+    windows = whole.unfold(1, 32, 1).transpose(1, 2)  # (80, 32, starts)
+    assert (windows - crop[..., None]).abs().amax(dim=(0, 1)).min() < 1e-3
+
+
+@pytest.mark.parametrize("form", [Form(3200), Form(16_000), Form(16_000, MelSettings())])
+@pytest.mark.parametrize("seconds", [0.32, 0.5123, 0.9])
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_derived_clip_gives_the_same_crops_as_its_master(raw_clip, form, seconds, centred):
+    raw = raw_clip(encode(noise(3, 0.9), 24_000), seconds=0.9)
+    made = dataclasses.replace(raw, audio=to_bytes(form.of(read(raw.audio).samples, 24_000)))
+    decoder = ClipDecoder(form.sample_rate, seconds, None, 5, centred, form.mel)
+    for number in range(8):
+        one, other = (next(iter(decoder(clip, number).values())) for clip in (raw, made))
+        assert one.shape == other.shape
+        # Half a step of 1/16384, and the rounding of floats; logarithms of silence magnify the second.
+        assert (one - other).abs().max() < (4e-5 if form.mel is None else 2e-4)
+
+
+@pytest.mark.parametrize("data", [b"\x93NUMPY", b"\x93NUMPY" + bytes(200)])
+def test_a_damaged_derived_clip_is_refused(raw_clip, data):
+    refused(raw_clip(data, seconds=1.0))
+
+
+def test_a_derived_clip_that_is_too_short_is_refused(raw_clip):
+    raw = raw_clip(to_bytes(torch.zeros(1, 1600)), seconds=1.0)
+    with pytest.raises(InputError, match="steps are needed"):
+        ClipDecoder(3200, 0.9, None)(raw, 0)
 
 
 @pytest.mark.parametrize("rate", [24_000, 16_000, 3200])

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -151,6 +152,18 @@ def test_a_rerun_of_shard_mends_what_verify_names(
     (copy / name).unlink()
     cutting = ["--clip-seconds", "8", "--clips-per-track", "2", "--workers", "1"]
     assert main(["shard", "--manifest", str(manifest), "--output", str(copy), *cutting]) == 0
+    assert problems(copy, capsys) == []
+
+
+@pytest.mark.parametrize("form", ["3200", "mel"])
+def test_derived_forms_are_read_too(form: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shard", "--output", str(copy), "--derive", form, "--workers", "1"]) == 0
+    assert problems(copy, capsys) == []
+    name = read_index(copy).shards[1].name
+    os.truncate(copy / form / name, 20_000)
+    assert {item["shard"] for item in problems(copy, capsys)} == {f"{form}/{name}"}
+    (copy / form / name).unlink()
+    assert main(["shard", "--output", str(copy), "--derive", form, "--workers", "2"]) == 0
     assert problems(copy, capsys) == []
 
 

@@ -1,0 +1,119 @@
+"""Copies of one recording are found by ear; different recordings are not taken for copies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from data_pipeline.__main__ import main
+from data_pipeline.signature import BITS, Signature
+from data_pipeline.track import read_manifest
+from data_pipeline.twins import DIFFERENT, twins
+from lightning_n2m.audio.io import read, to_mono
+from lightning_n2m.audio.resample import resample_file
+from tests.data_pipeline.conftest import CLIPS
+
+NAMES = sorted(path.stem for path in CLIPS.glob("*.ogg"))
+
+
+def listen(path: Path) -> np.ndarray:
+    audio = read(path)
+    signature = Signature(audio.sample_rate)
+    for start in range(0, audio.samples.shape[-1], 100_000):
+        signature.add(to_mono(audio.samples[:, start : start + 100_000]))
+    return np.unpackbits(signature.bits())
+
+
+@pytest.fixture(scope="module")
+def signatures() -> dict[str, np.ndarray]:
+    return {name: listen(CLIPS / f"{name}.ogg") for name in NAMES}
+
+
+def test_different_pieces_differ_in_nearly_half_of_their_bits(signatures: dict[str, np.ndarray]) -> None:
+    apart = [np.mean(a != b) for a, b in itertools.combinations(signatures.values(), 2)]
+    assert min(apart) > 2 * DIFFERENT
+    assert np.mean(apart) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("ending", "rate", "gain", "options"),
+    [
+        ("mp3", 24_000, 1.0, {"compression_level": 0.5}),
+        ("mp3", 24_000, 0.5, {"compression_level": 0.99}),
+        ("mp3", 16_000, 0.25, {"compression_level": 0.9}),
+        ("ogg", 8_000, 1.0, {}),
+        ("opus", 48_000, 1.0, {"format": "OGG", "subtype": "OPUS", "compression_level": 0.95}),
+        ("wav", 44_100, 0.1, {"subtype": "PCM_U8"}),
+    ],
+)
+def test_a_lossy_copy_keeps_its_signature(
+    ending: str, rate: int, gain: float, options: dict, signatures: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    for name in NAMES[::3]:
+        audio = read(CLIPS / f"{name}.ogg")
+        samples = resample_file(audio.samples, audio.sample_rate, rate).T.numpy() * gain
+        path = tmp_path / f"copy.{ending}"
+        soundfile.write(path, samples, rate, **options)
+        assert np.mean(listen(path) != signatures[name]) < DIFFERENT / 2
+
+
+def test_the_size_of_the_blocks_changes_nothing(signatures: dict[str, np.ndarray]) -> None:
+    audio = read(CLIPS / "waltz.ogg")
+    signature = Signature(audio.sample_rate)
+    for start in range(0, audio.samples.shape[-1], 777):
+        signature.add(to_mono(audio.samples[:, start : start + 777]))
+    assert np.array_equal(np.unpackbits(signature.bits()), signatures["waltz"])
+
+
+def flipped(bits: np.ndarray, count: int, seed: int) -> np.ndarray:
+    where = np.random.default_rng(seed).choice(BITS, count, replace=False)
+    return bits ^ np.isin(np.arange(BITS), where)
+
+
+def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
+    draw = np.random.default_rng(0)
+    originals = draw.integers(0, 2, (300, BITS)).astype(bool)
+    copies = [flipped(originals[i], count, i) for i, count in enumerate(draw.integers(0, 30, 100))]
+    bits = np.concatenate([originals, copies])
+    apart = (bits[:, None] != bits[None]).mean(axis=-1)
+    wanted = {(i, j) for i, j in itertools.combinations(range(400), 2) if apart[i, j] <= DIFFERENT}
+    assert len(wanted) == 100
+    found = set(twins((i, np.packbits(row).tobytes()) for i, row in enumerate(bits)))
+    assert found <= wanted
+    assert len(found) >= 99  # a piece of 24 bits without a difference is almost sure, not certain
+
+
+def test_many_silent_tracks_do_not_take_the_square_of_their_number() -> None:
+    zeros = bytes(BITS // 8)
+    assert len(list(twins((i, zeros) for i in range(3000)))) < 3000 * 200 * 21
+
+
+def test_the_best_copy_is_kept_and_the_others_are_named(tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for name in NAMES:
+        shutil.copy(CLIPS / f"{name}.ogg", music)
+    waltz = read(CLIPS / "waltz.ogg")
+    soundfile.write(music / "z waltz.flac", waltz.samples.T.numpy(), waltz.sample_rate)
+    soundfile.write(music / "a waltz.mp3", waltz.samples.T.numpy() * 0.7, waltz.sample_rate)
+    soundfile.write(music / "half a waltz.flac", waltz.samples.T.numpy()[: 15 * 24_000], waltz.sample_rate)
+    shutil.copy(music / "z waltz.flac", music / "zz waltz.flac")
+    arguments = ["--source", str(music), "--minimum-seconds", "10", "--workers", "1"]
+    assert main(["manifest", *arguments, "--output", str(tmp_path / "m.jsonl")]) == 0
+    listed = {track.source for track in read_manifest(tmp_path / "m.jsonl")}
+    assert listed == {f"{name}.ogg" for name in NAMES if name != "waltz"} | {
+        "z waltz.flac",
+        "half a waltz.flac",
+    }
+    lines = map(json.loads, (tmp_path / "rejected.jsonl").read_text().splitlines())
+    assert {line["path"]: (line["reason"], line["detail"]) for line in lines} == {
+        "a waltz.mp3": ("duplicate", "the same recording as z waltz.flac"),
+        "waltz.ogg": ("duplicate", "the same recording as z waltz.flac"),
+        "zz waltz.flac": ("duplicate", "the same file as z waltz.flac"),
+    }

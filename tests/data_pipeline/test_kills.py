@@ -1,0 +1,71 @@
+"""SIGKILL at random moments: nothing is lost, nothing is there twice, nothing that is done is done again.
+
+KILLS=200 SEED=1 pytest tests/data_pipeline/test_kills.py kills more often, at other moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_pipeline.__main__ import main
+from tests.data_pipeline.conftest import tree
+
+KILLS = int(os.environ.get("KILLS", "8"))
+SEED = int(os.environ.get("SEED", "0"))
+SETTINGS = ["--clip-seconds", "9", "--clips-per-track", "3", "--tracks-per-shard", "1"]
+
+
+@pytest.mark.slow
+def test_the_shards_of_a_job_killed_at_random_are_those_of_one_that_was_not(
+    manifest: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    arguments = ["shard", "--manifest", str(manifest), *SETTINGS]
+    assert main([*arguments, "--output", str(whole), "--workers", "1"]) == 0
+    wanted = tree(whole)
+    draw = random.Random(SEED)
+    kills = rounds = 0
+    while kills < KILLS:
+        rounds += 1
+        folder = tmp_path / f"killed{rounds}"
+        command = [sys.executable, "-m", "data_pipeline", *arguments, "--output", str(folder)]
+        longest, done = 3.0, {}
+        while True:
+            began = time.monotonic()
+            workers = ["--workers", str(draw.choice((1, 2)))]
+            with subprocess.Popen(
+                [*command, *workers], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ) as job:
+                try:
+                    job.wait(draw.uniform(0, longest))
+                except subprocess.TimeoutExpired:
+                    done = finished(folder)
+                    job.send_signal(signal.SIGKILL)
+                    killed = job.wait() == -signal.SIGKILL
+                else:
+                    killed = False
+            if not killed:
+                assert job.returncode == 0
+                break
+            kills += 1
+            # Workers outlive their master by a moment; what was finished before must stay as it was.
+            assert {path: finished(folder).get(path) for path in done} == done
+            # A slow machine needs longer than a kill lets it have: in the end it must come to something.
+            longest += 0.25 * (time.monotonic() - began)
+        assert {path: finished(folder).get(path) for path in done} == done, "a finished shard was made again"
+        assert tree(folder) == wanted
+
+
+def finished(folder: Path) -> dict[str, int]:
+    """Shards whose records are written, and when they were written themselves."""
+    records = folder.glob("records/audio-*.json")
+    shards = [folder / f"{record.stem}.tar" for record in records]
+    return {shard.name: shard.stat().st_mtime_ns for shard in shards}
