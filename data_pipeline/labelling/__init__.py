@@ -1,0 +1,1 @@
+"""From embeddings to captions: search, draw, and what can be said of the result."""
