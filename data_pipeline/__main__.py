@@ -13,7 +13,7 @@ from lightning_n2m.errors import InputError
 
 # Commands in the order of a first run; each is the function of its name in the module of its name,
 # imported only when it is called for, so that the help comes at once.
-COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary")
+COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary", "embed", "label")
 # What the user can mend by another path: no permission, a file where a folder should be, and the like.
 _PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 # What is mended at the disk itself, after which the same command goes on.

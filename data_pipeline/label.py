@@ -80,7 +80,8 @@ def label(
     used = [part for part in listed if rater_lf or part.vocabulary != "rater-lf"]
     if not used:
         raise InputError(
-            f"{vocabulary} holds sentences of MusicCaps only, which are for evaluation; add others or --rater_lf."
+            f"{vocabulary} holds sentences of MusicCaps only, which are for evaluation; add others, or give "
+            "--rater_lf."
         )
     labels: dict[Name, Labels] = {}
     for part in listed if mulamcap else used:
@@ -151,8 +152,8 @@ def search_shards(unit: SearchUnit) -> int:
     captions = [found.read(path) for path in found.captions(unit.texts)]
     if sum(map(len, captions)) != len(unit.texts.texts):
         raise InputError(
-            f"{found.folder} holds another number of {unit.texts.vocabulary} captions than the vocabulary; delete "
-            f"{found.captions(unit.texts)[0].parent} and label again."
+            f"{found.folder} holds another number of {unit.texts.vocabulary} captions than the vocabulary; "
+            f"delete {found.captions(unit.texts)[0].parent} and label again."
         )
     vectors = [np.array(found.read_clips(shard)[1]) for shard in unit.shards]
     find = nearest if unit.search == "exact" else nearest_by_faiss
@@ -185,6 +186,6 @@ def _tell(index: Index, labels: dict[Name, Labels]) -> None:
     for name, item in labels.items():
         used = int((item.counts > 0).sum())
         print(
-            f"{name}: {clips} clips have {item.keep} of {len(item.texts.texts)} captions each; {used} captions "
-            f"are among the {item.top} nearest of any clip."
+            f"{name}: {clips} clips have {item.keep} of {len(item.texts.texts)} captions each; "
+            f"{used} of these are among the {item.top} nearest of any clip."
         )

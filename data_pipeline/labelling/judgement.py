@@ -1,4 +1,4 @@
-"""Are labels right? For rendered music the truth is known: which instruments are heard, and which genre it is."""
+"""Are labels right? Of rendered music the truth is known: which instruments are heard, and the genre."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def families_in(caption: str) -> frozenset[str]:
     for name, family in _instrument_words():
         if re.search(rf"\b{re.escape(name)}\b", text):
             found.add(family)
-            # "Double bass drum" is a drum, and "string bass" a bass.
+            # Longest names first: a "double bass drum" is a drum and no double bass.
             text = re.sub(rf"\b{re.escape(name)}\b", " ", text)
     return frozenset(found)
 
@@ -97,7 +97,8 @@ def _instrument_words() -> list[tuple[str, str]]:
     words = {name: family_of(program) for program, name in reversed(list(enumerate(NAMES)))}
     for family, more in _MORE.items():
         words.update({word: family for word in more.split()})
-    words |= {"bass drum": "drums", "bass drums": "drums", "drum machine": "drums"}
+    drums = ("bass drum", "bass drums", "bass drumming", "drum machine")
+    words |= {f"{prefix}{name}": "drums" for name in drums for prefix in ("", "double ")}
     return sorted(words.items(), key=lambda item: -len(item[0]))
 
 

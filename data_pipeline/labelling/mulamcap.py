@@ -15,8 +15,8 @@ FILE, CARD = "captions.jsonl", "README.md"
 _CARD = """\
 # Captions of {clips} clips
 
-Each line of `{file}` is a clip: `id` and `source` name the track, `start_s` and `end_s` the part of it in seconds,
-`split` the split, and `captions` holds what was assigned, by vocabulary. The audio is not included.
+Each line of `{file}` is a clip: `id` and `source` name the track, `start_s` and `end_s` the part of it in
+seconds, `split` the split, and `captions` holds what was assigned, by vocabulary. The audio is not included.
 
 | vocabulary | captions to choose from | captions used | captions of a clip |
 |---|---|---|---|
@@ -24,16 +24,18 @@ Each line of `{file}` is a clip: `id` and `source` name the track, `start_s` and
 
 ## How it was made
 
-By `python -m data_pipeline label --mulamcap`, after MuLaMCap (Huang et al. 2023, section 3.6 and appendix D). Clips and captions
-were embedded by the joint music-text model `{model}`; of the {top} nearest captions of each clip those above
-were drawn with probability inverse to how often a caption is among the nearest of any clip (seed {seed}).
+By `python -m data_pipeline label --mulamcap`, after MuLaMCap (Huang et al. 2023, section 3.6 and
+appendix D). Clips and captions were embedded by the joint music-text model `{model}`; of the {top} nearest
+captions of each clip those above were drawn with probability inverse to how often a caption is among the
+nearest of any clip (seed {seed}).
 
 ## What to know before using it
 
-- No human has listened: captions are guesses of a joint model, out of sentences that `lm-lf`'s language model wrote without
-  hearing anything. Measure the share of right ones before you trust them; `--report` does so for rendered music.
-- `rater-lf` and the aspects in `rater-sf` are words of MusicCaps' raters (CC BY-SA 4.0): keep the licence if they are in here,
-  and do not evaluate on MusicCaps what was trained on `rater-lf`.
+- No human has listened: captions are guesses of a joint model, out of sentences that `lm-lf`'s language
+  model wrote without hearing anything. Measure the share of right ones before you trust them; `--report`
+  does so for rendered music.
+- `rater-lf` and the aspects in `rater-sf` are words of MusicCaps' raters (CC BY-SA 4.0): keep the licence if
+  they are in here, and do not evaluate on MusicCaps what was trained on `rater-lf`.
 - The licences of the tracks stay theirs: {licences}.
 """
 
@@ -61,10 +63,10 @@ def write_mulamcap(folder: Path, shards: Sequence[Shard], labels: Sequence[Label
                 "captions": {name: found[number] for name, found in drawn.items()},
             }
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    rows = [
-        f"| {item.texts.vocabulary} | {len(item.texts.texts)} | {int((item.counts > 0).sum())} | {item.keep} |"
-        for item in labels
-    ]
+    rows = []
+    for item in labels:
+        numbers = (len(item.texts.texts), int((item.counts > 0).sum()), item.keep)
+        rows.append(f"| {item.texts.vocabulary} | " + " | ".join(map(str, numbers)) + " |")
     card = _CARD.format(
         clips=len(lines),
         file=FILE,

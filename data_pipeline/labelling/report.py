@@ -1,4 +1,4 @@
-"""What became of the vocabularies: use of each caption before and after the draw, and clips with their labels."""
+"""What became of the vocabularies: use of each caption before and after the draw, and labelled clips."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def _of_vocabulary(folder: Path, shards: Sequence[Shard], item: Labels) -> list[
         f"## {name}: {size} captions",
         "\n".join(
             [
-                "| captions of a clip | coverage | entropy, bits | as many as equally used | uses by the top 1 % | "
-                "most used |",
+                "| captions of a clip | coverage | entropy, bits | as many as equally used "
+                "| uses by the top 1 % | most used |",
                 "|---|---|---|---|---|---|",
                 *rows,
             ]
@@ -124,7 +124,11 @@ def _of_truth(shards: Sequence[Shard], item: Labels) -> list[str]:
         "| captions | name a right instrument family | ... of those that name one | name the genre "
         "| ... of those that name one |"
     )
-    table = [heading, "|---|---|---|---|---|", *(_row(kind, found) for kind, found in judged.items() if found)]
+    table = [
+        heading,
+        "|---|---|---|---|---|",
+        *(_row(kind, found) for kind, found in judged.items() if found),
+    ]
     return [f"Of {judged['3 at random'].captions // 3} clips the truth is known:", "\n".join(table)]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from data_pipeline.vocabularies.examples import PREFIX, Song, query
 from lightning_n2m.errors import InputError
 
+PAUSE = 2.0  # Seconds before the second attempt; each one after it waits twice as long.
 _TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _INSTRUCTION = (
     "Continue the list: answer with the description of the last song only, two to four sentences that "
@@ -37,7 +38,6 @@ class EndpointWriter:
         rate: Requests a minute, at most.
         together: Requests under way at a time.
         tries: Attempts for one song.
-        pause: Seconds before the second attempt.
         timeout: Seconds to wait for an answer.
         tokens: Length of an answer in tokens, at most.
         temperature: Of sampling.
@@ -51,7 +51,6 @@ class EndpointWriter:
         rate: float = 120.0,
         together: int = 4,
         tries: int = 5,
-        pause: float = 2.0,
         timeout: float = 60.0,
         tokens: int = 120,
         temperature: float = 0.8,
@@ -61,7 +60,7 @@ class EndpointWriter:
         self.url, self.model, self.key = f"{base.rstrip('/')}/chat/completions", model, key
         self.name = f"{model} at {base}"
         self.rate, self.together, self.tries = rate, together, tries
-        self.pause, self.timeout = pause, timeout
+        self.timeout = timeout
         self.tokens, self.temperature = tokens, temperature
         self._lock, self._next = threading.Lock(), 0.0
 
@@ -111,7 +110,7 @@ class EndpointWriter:
         reason = ""
         for attempt in range(self.tries):
             if attempt:
-                time.sleep(self.pause * 2 ** (attempt - 1))
+                time.sleep(PAUSE * 2 ** (attempt - 1))
             self._wait_for_turn()
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as response:

@@ -26,6 +26,15 @@ hymn indie industrial jazz jazzy jig latin lullaby march metal minuet new-age no
 polka pop prog psychedelic punk ragtime rap reggae rock rumba salsa samba ska soul soulful soundtrack swing
 symphonic synth-pop tango techno trance waltz
 """
+_SUBJECTS = """
+beats? groove grooves harmony melod(?:y|ies) mood music rhythms? song sound sounds tempo track tune voices?
+vocals?
+"""
+_QUALITIES = """
+angry atmospheric bright calm cheerful dark dramatic dreamy driving energetic fast gentle happy haunting heavy
+hypnotic intense joyful lively loud melancholy mellow moody mournful mysterious nostalgic peaceful playful
+quiet relaxed relaxing romantic sad slow smooth soft solemn sombre steady tender tense upbeat uplifting warm
+"""
 _SOUND = """
 acoustic arpeggios? bassline beats? bpm chords? chorus crescendo distorted drone fanfares? groove grooves
 groovy harmony harmonies instrumental instruments? melancholic melod(?:y|ies|ic) minor mid-tempo major
@@ -38,7 +47,8 @@ def _words(text: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(text.split())})\b", re.IGNORECASE)
 
 
-_HEARD, _MUSICAL = _words(_INSTRUMENTS + _GENRES), _words(_INSTRUMENTS + _GENRES + _SOUND)
+_HEARD = _words(_INSTRUMENTS + _GENRES + _SUBJECTS)
+_MUSICAL = _words(_INSTRUMENTS + _GENRES + _SUBJECTS + _QUALITIES + _SOUND)
 _TALK = re.compile(
     r"\b(?:i|i'm|i've|me|my|you|your|we|our|us|let's|assistant|examples?|descriptions?|sentences?|lyrics?|"
     r"written|wrote|composed|composer|recorded|recording|performed|released?|albums?|chart|video|titled?|"

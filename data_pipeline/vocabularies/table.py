@@ -38,7 +38,10 @@ class Caption:
 
 def unique(captions: Iterable[Caption]) -> list[Caption]:
     """Captions without repetitions inside a vocabulary; the first of equals stays, the order too."""
-    return list({(item.vocabulary, item.identity): item for item in reversed(list(captions))}.values())[::-1]
+    found: dict[tuple[str, str], Caption] = {}
+    for item in captions:
+        found.setdefault((item.vocabulary, item.identity), item)
+    return list(found.values())
 
 
 def write_table(path: Path, captions: Sequence[Caption]) -> None:

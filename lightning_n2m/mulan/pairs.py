@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_n2m.data.schema import Captions, Clip
 from lightning_n2m.data.text_batch import long_texts, short_texts
+from lightning_n2m.diffusion.random import seed_of
 
 
 class PairBatch(TypedDict, total=False):
@@ -33,16 +34,19 @@ class PairText:
 
     Args:
         sentences: Share of pairs whose text is one sentence; of the others it is one to four tags.
+        variants: Choices of tags for a clip: the frozen language model need not read ever new ones.
     """
 
     sentences: float = 0.5
+    variants: int = 4
 
     def draw(self, clip: Clip, captions: Captions | None, draw: random.Random) -> str:
         """One text; an empty one where nothing is known."""
         long, short = long_texts(clip, None), short_texts(clip, None)
         if long and (not short or draw.random() < self.sentences):
             return draw.choice(long)
-        return ", ".join(draw.sample(short, min(len(short), draw.randint(1, 4))))
+        tags = random.Random(seed_of(clip.key, "tags", draw.randrange(self.variants)))
+        return ", ".join(tags.sample(short, min(len(short), tags.randint(1, 4))))
 
     def query(self, clip: Clip) -> str:
         """The text that a clip is looked for by: its sentences in a row, or else its tags."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -31,6 +32,7 @@ class TextTower(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.dimension = encoder, dimension
+        self._known: OrderedDict[str, Tensor] = OrderedDict()
         self.project = nn.Sequential(
             nn.LayerNorm(channels),
             nn.Dropout(dropout),
@@ -41,10 +43,20 @@ class TextTower(nn.Module):
         )
 
     def features(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-        """Sentence vectors ``(n, channels)`` of the frozen model."""
-        encoded = self.encoder.encode(texts, device)
-        present = encoded.mask[..., None].float()
-        return (encoded.states * present).sum(dim=1) / present.sum(dim=1)
+        """Sentence vectors ``(n, channels)`` of the frozen model; ``encoder.cache`` of them are kept."""
+        found = {text: self._known[text] for text in texts if text in self._known}
+        missing = list(dict.fromkeys(text for text in texts if text not in found))
+        for start in range(0, len(missing), 64):
+            part = missing[start : start + 64]
+            encoded = self.encoder.encode(part, device)
+            present = encoded.mask[..., None].float()
+            found.update(zip(part, (encoded.states * present).sum(dim=1) / present.sum(dim=1), strict=True))
+        for text in found:
+            self._known[text] = found[text].cpu()
+            self._known.move_to_end(text)
+        while len(self._known) > self.encoder.cache:
+            self._known.popitem(last=False)
+        return torch.stack([found[text].to(device) for text in texts])
 
     def forward(self, features: Tensor) -> Tensor:
         """Sentence vectors ``(n, channels)`` to ``(n, dimension)``."""

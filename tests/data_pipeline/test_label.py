@@ -1,0 +1,347 @@
+"""embed and label on real clips: nothing lost, nothing that depends on how the work was done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from data_pipeline.__main__ import main
+from data_pipeline.embeddings import open_embeddings
+from data_pipeline.labelling.draw import draw
+from data_pipeline.labelling.judgement import families_in, genres_in, judge
+from data_pipeline.labelling.report import Use
+from data_pipeline.vocabularies.table import Caption, read_texts, write_table
+from lightning_n2m.data.schema import read_captions, read_index
+from lightning_n2m.data.shard_file import find_shards, read_shard
+from lightning_n2m.mulan.bundle import build_towers
+from lightning_n2m.mulan.features import audio_of
+from lightning_n2m.mulan.joint import embed_clips, load_joint
+from tests.data_pipeline.conftest import tree
+
+RECIPE = Path(__file__).parents[2] / "configs" / "starter" / "mulan.yaml"
+KINDS = ("waltz", "tango", "hymn", "techno track", "polka", "blues", "reggae song", "folk tune")
+PLAYERS = ("piano", "violin", "accordion", "flute", "drums", "organ", "guitar")
+
+
+def bundle(folder: Path, seed: int) -> Path:
+    """Two towers of the starter's recipe with untrained projections."""
+    model = yaml.safe_load(RECIPE.read_text())["model"]
+    torch.manual_seed(seed)
+    towers = build_towers(model)
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": model}))
+    save_file({k: v.contiguous() for k, v in towers.state_dict().items()}, folder / "weights.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(tmp_path_factory.mktemp("joint") / "mulan", 0)
+
+
+@pytest.fixture(scope="module")
+def made(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of clips of ten seconds."""
+    output = tmp_path_factory.mktemp("shards")
+    cut = ["--clip-seconds", "10", "--clips-per-track", "2", "--tracks-per-shard", "2"]
+    assert main(["shard", "--manifest", str(manifest), "--output", str(output), "--workers", "1", *cut]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("words") / "vocabulary.parquet"
+    captions = [
+        Caption(f"A slow {kind} with {player}.", "lm-lf", "x") for kind in KINDS for player in PLAYERS
+    ]
+    captions += [Caption(f"The {player} is heard.", "rater-lf", "x") for player in (*PLAYERS, *KINDS)]
+    captions += [Caption(word, "rater-sf", "x") for word in (*KINDS, *PLAYERS)]
+    write_table(path, captions)
+    return path
+
+
+@pytest.fixture(scope="module")
+def embedded(made: Path, joint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("embedded") / "embeddings"
+    given = ["--shards", str(made), "--joint", str(joint), "--output", str(output)]
+    assert main(["embed", *given, "--workers", "1"]) == 0
+    return output
+
+
+@pytest.fixture
+def place(made: Path, embedded: Path, tmp_path: Path) -> Callable[..., int]:
+    """Labels copies of the shards and the embeddings."""
+    shutil.copytree(made, tmp_path / "shards")
+    shutil.copytree(embedded, tmp_path / "embeddings")
+
+    def label(vocabulary: Path, *more: str, shards: str = "shards", embeddings: str = "embeddings") -> int:
+        given = ["--shards", str(tmp_path / shards), "--embeddings", str(tmp_path / embeddings)]
+        return main(["label", *given, "--vocabulary", str(vocabulary), *more])
+
+    return label
+
+
+def labels(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in tree(folder).items() if name.startswith("captions-")}
+
+
+def test_a_clip_is_embedded_as_the_joint_model_does(made: Path, joint: Path, embedded: Path) -> None:
+    model, found = load_joint(str(joint)), open_embeddings(embedded)
+    (file, *_) = find_shards([made], "train")
+    clips, vectors = found.read_clips(file.shard)
+    for raw, clip, vector in zip(read_shard(file), clips, vectors, strict=True):
+        assert raw.clip == clip
+        expected = embed_clips(model, audio_of(raw, model.sample_rate))[0]
+        assert vector == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_workers_and_kept_features_change_no_byte(
+    made: Path, joint: Path, embedded: Path, tmp_path: Path
+) -> None:
+    given = ["--shards", str(made), "--joint", str(joint)]
+    assert main(["embed", *given, "--output", str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert tree(tmp_path / "two") == {
+        name: data for name, data in tree(embedded).items() if name.startswith(("clips", "index"))
+    }
+    kept = ["--features", str(tmp_path / "features"), "--workers", "1"]
+    for name in ("first", "again"):
+        assert main(["embed", *given, "--output", str(tmp_path / name), *kept]) == 0
+    assert tree(tmp_path / "first") == tree(tmp_path / "again")
+    for name, data in tree(tmp_path / "first").items():
+        if name.endswith(".npy"):
+            one, other = np.load(tmp_path / "first" / name), np.load(tmp_path / "two" / name)
+            assert np.abs(one - other).max() < 1e-5, data
+
+
+def test_embedding_again_does_only_what_is_missing(made: Path, joint: Path, embedded: Path, tmp_path) -> None:
+    shutil.copytree(embedded, tmp_path / "e")
+    files = sorted((tmp_path / "e" / "clips").glob("*.npy"))
+    before = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
+    files[0].unlink()
+    given = ["--shards", str(made), "--joint", str(joint), "--output", str(tmp_path / "e"), "--workers", "1"]
+    assert main(["embed", *given]) == 0
+    after = [(file.stat().st_mtime_ns, file.read_bytes()) for file in files]
+    assert after[0][0] != before[0][0]
+    assert [data for _, data in after] == [data for _, data in before]
+    assert after[1:] == before[1:]
+
+
+def test_labels_are_drawn_from_the_nearest(place, made: Path, embedded: Path, words: Path, tmp_path) -> None:
+    assert place(words, "--seed", "7") == 0
+    found = open_embeddings(tmp_path / "embeddings")
+    parts = {part.vocabulary: part for part in read_texts(words)}
+    shards = [shard for shard in read_index(made).shards if shard.clips]
+    vectors = {shard: found.read_clips(shard) for shard in shards}
+    expected: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name, keep in (("lm-lf", 3), ("rater-sf", 6)):
+        texts = parts[name].texts
+        captions = np.concatenate([found.read(path) for path in found.captions(parts[name])])
+        near = {
+            clip.key: np.argsort(-(captions.astype(float) @ vector.astype(float)), kind="stable")[:10]
+            for clips, rows in vectors.values()
+            for clip, vector in zip(clips, rows, strict=True)
+        }
+        counts = np.bincount(np.concatenate(list(near.values())), minlength=len(texts))
+        expected[name] = {
+            key: tuple(
+                texts[row[i]]
+                for i in draw(7, key, [texts[j] for j in row], [int(counts[j]) for j in row], keep)
+            )
+            for key, row in near.items()
+        }
+    for shard in shards:
+        for key, item in read_captions(tmp_path / "shards" / shard.captions_name).items():
+            assert item.long == expected["lm-lf"][key]
+            assert item.short == expected["rater-sf"][key]
+    untouched = {n: d for n, d in tree(tmp_path / "shards").items() if not n.startswith("captions-")}
+    assert untouched == tree(made)
+
+
+def test_nothing_but_the_seed_changes_the_labels(place, words: Path, tmp_path: Path, monkeypatch) -> None:
+    assert place(words) == 0
+    first = labels(tmp_path / "shards")
+    assert len(first) > 5
+    for number, options in enumerate((["--workers", "2"], ["--search", "faiss"], [])):
+        shutil.rmtree(tmp_path / "embeddings" / "nearest")
+        if number == 2:
+            monkeypatch.setattr("data_pipeline.label._AT_ONCE", 2)
+            monkeypatch.setattr("data_pipeline.labelling.search.CAPTIONS", 5)
+        if "faiss" in options:
+            pytest.importorskip("faiss")
+        assert place(words, *options) == 0
+        assert labels(tmp_path / "shards") == first
+    assert place(words, "--seed", "1") == 0
+    assert labels(tmp_path / "shards") != first
+
+
+@pytest.mark.slow
+def test_ray_labels_as_this_machine_does(place, words: Path, joint: Path, made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    assert place(words) == 0
+    first = labels(tmp_path / "shards")
+    given = ["--shards", str(made), "--joint", str(joint), "--output", str(tmp_path / "by_ray")]
+    assert main(["embed", *given, "--engine", "ray", "--workers", "1", "--vocabulary", str(words)]) == 0
+    assert place(words, "--engine", "ray", "--workers", "1", embeddings="by_ray") == 0
+    assert labels(tmp_path / "shards") == first
+
+
+def test_sentences_of_musiccaps_stay_out_of_training(place, words: Path, tmp_path: Path) -> None:
+    texts = {part.vocabulary: set(part.texts) for part in read_texts(words)}
+
+    def long() -> set[str]:
+        lines = b"".join(labels(tmp_path / "shards").values()).splitlines()
+        return {text for line in lines for text in json.loads(line)["long"]}
+
+    assert place(words, "--mulamcap", str(tmp_path / "release")) == 0
+    assert not long() & texts["rater-lf"]
+    lines = [json.loads(line) for line in (tmp_path / "release" / "captions.jsonl").read_text().splitlines()]
+    assert {name: len(found) for name, found in lines[0]["captions"].items()} == {
+        "lm-lf": 3,
+        "rater-lf": 3,
+        "rater-sf": 6,
+    }
+    assert lines[0]["end_s"] == lines[0]["start_s"] + 10
+    assert "CC0-1.0" in (tmp_path / "release" / "README.md").read_text()
+    assert place(words, "--rater-lf", "true") == 0
+    assert long() & texts["rater-lf"]
+
+
+def test_the_report_counts_and_judges(place, words: Path, tmp_path: Path) -> None:
+    assert place(words, "--report", str(tmp_path / "report")) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| 3 of 10, drawn |" in text
+    assert "| 3 at random |" in text
+    assert text.count("- lm-lf: ") == 20
+    assert (tmp_path / "report" / "lm-lf.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "report" / "rater-sf.png").stat().st_size > 5000
+
+
+def test_use_is_measured() -> None:
+    even, one = Use(np.array([5, 5, 5, 5])), Use(np.array([20, 0, 0, 0]))
+    assert (even.coverage, even.entropy) == (1.0, 2.0)
+    assert (one.coverage, one.entropy, one.top_share) == (0.25, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("caption", "families", "genres"),
+    [
+        ("A waltz for violin.", {"strings"}, {"waltz", "jazz waltz", "country waltz"}),
+        ("Rock with double bass drum.", {"drums"}, {"rock", "rock ballad"}),
+        ("A double bass and a saxophone.", {"bass", "woodwind"}, set()),
+        ("A panoramic flutter.", set(), set()),
+        ("Heavy metal with distorted guitars.", {"guitar"}, {"heavy metal"}),
+    ],
+)
+def test_captions_are_read_as_a_listener_would(caption: str, families: set[str], genres: set[str]) -> None:
+    assert families_in(caption) == families
+    assert genres_in(caption) >= genres
+    assert bool(genres_in(caption)) == bool(genres)
+
+
+def test_judging_counts_right_captions() -> None:
+    truth = {"families": ["strings"], "genre": "waltz", "drums": False}
+    found = judge(
+        [(truth, ["A waltz for violin.", "A tango for violin.", "Loud music."]), ({}, ["A waltz."])]
+    )
+    assert found is not None
+    assert (found.captions, found.family, found.genre) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert (found.family_named, found.genre_named) == (1.0, 0.5)
+    assert judge([({}, ["A waltz."])]) is None
+
+
+def refused(code: int, capsys: pytest.CaptureFixture[str], *names: str) -> None:
+    said = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert all(name in said[-1] for name in names), said
+    assert "Traceback" not in "\n".join(said)
+
+
+def test_embeddings_of_another_model_are_not_mixed(
+    made: Path, embedded: Path, joint: Path, words: Path, place, tmp_path: Path, capsys
+) -> None:
+    other = bundle(tmp_path / "other", 1)
+    given = ["--shards", str(made), "--output", str(tmp_path / "embeddings"), "--workers", "1"]
+    before = tree(tmp_path / "embeddings")
+    refused(main(["embed", *given, "--joint", str(other)]), capsys, "embeddings of two-towers", "--output")
+    assert tree(tmp_path / "embeddings") == before
+    path = tmp_path / "embeddings" / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "joint": str(other)}))
+    refused(place(words), capsys, str(other), "by now")
+    assert not labels(tmp_path / "shards")
+
+
+def test_captions_of_another_joint_model_are_refused(place, words: Path, tmp_path: Path, capsys) -> None:
+    assert place(words) == 0
+    before = labels(tmp_path / "shards")
+    (file, *_) = sorted((tmp_path / "embeddings" / "captions").rglob("lm-lf*/*.npy"))
+    np.save(file, np.zeros((56, 64), np.float32))
+    shutil.rmtree(tmp_path / "embeddings" / "nearest")
+    refused(place(words), capsys, file.name, "another joint model")
+    assert labels(tmp_path / "shards") == before
+
+
+@pytest.mark.parametrize("kind", ["clips", "captions/lm-lf*"])
+def test_embeddings_that_are_no_numbers_are_refused(
+    place, words: Path, tmp_path: Path, capsys, kind: str
+) -> None:
+    assert place(words) == 0
+    before = labels(tmp_path / "shards")
+    (file, *_) = sorted((tmp_path / "embeddings").glob(f"{kind}/*.npy"))
+    vectors = np.load(file)
+    vectors[0, 3] = np.nan
+    np.save(file, vectors)
+    shutil.rmtree(tmp_path / "embeddings" / "nearest")
+    refused(place(words, "--seed", "1"), capsys, file.name, "no numbers")
+    assert labels(tmp_path / "shards") == before
+
+
+def test_a_model_that_gives_no_numbers_is_refused(made: Path, joint: Path, tmp_path: Path, capsys) -> None:
+    broken = shutil.copytree(joint, tmp_path / "broken")
+    from safetensors.torch import load_file
+
+    weights = load_file(broken / "weights.safetensors")
+    weights["audio.project.5.bias"][0] = torch.nan
+    save_file(weights, broken / "weights.safetensors")
+    given = ["--shards", str(made), "--joint", str(broken), "--output", str(tmp_path / "e"), "--workers", "1"]
+    refused(main(["embed", *given]), capsys, "no number", "clip")
+    assert not list((tmp_path / "e").rglob("*.npy"))
+
+
+def test_what_was_not_embedded_is_named(place, words: Path, tmp_path: Path, capsys) -> None:
+    refused(place(words, embeddings="nowhere"), capsys, "nowhere", "embed")
+    index = read_index(tmp_path / "shards")
+    changed = [replace(shard, sha256="0" * 64) for shard in index.shards[:1]]
+    path = tmp_path / "shards" / "index.json"
+    path.write_text(replace(index, shards=(*changed, *index.shards[1:])).to_json())
+    refused(place(words), capsys, index.shards[0].name, "embed")
+    assert not labels(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("--top 0", "--top 0"),
+        ("--keep 11", "--keep 11"),
+        ("--keep-short 4 --top 3", "--keep_short 4"),
+        ("--top 500", "fewer than the 500"),
+        ("--search annoy", "search"),
+        ("--workers 0", "--workers 0"),
+    ],
+)
+def test_wrong_numbers(place, words: Path, tmp_path: Path, capsys, options: str, names: str) -> None:
+    refused(place(words, *options.split()), capsys, names)
+    assert not labels(tmp_path / "shards")
+
+
+def test_only_rater_lf_is_no_vocabulary_to_train_on(place, tmp_path: Path, capsys) -> None:
+    write_table(tmp_path / "v.parquet", [Caption("The piano is loud.", "rater-lf", "x")])
+    refused(place(tmp_path / "v.parquet"), capsys, "--rater_lf")
