@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from data_pipeline.aside import write_aside
 from data_pipeline.embeddings import Embeddings
 from data_pipeline.labelling.draw import draw
 from data_pipeline.vocabularies.table import Texts
-from lightning_n2m.data.schema import Clip, Shard
+from lightning_n2m.data.schema import Captions, Clip, Shard
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import join, locate
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,15 @@ class Labels:
     def drawn(self, shard: Shard) -> list[tuple[str, ...]]:
         """The captions that were drawn for each clip of a shard."""
         return [tuple(self.texts.texts[number] for number in row) for row in self.positions(shard)]
+
+
+def write_labels(folder: str, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
+    """Write captions-*.jsonl, each of them whole or as it was."""
+    for shard in shards:
+        lines = []
+        drawn = {item.texts.vocabulary: item.drawn(shard) for item in labels}
+        for number, clip in enumerate(labels[0].clips(shard)):
+            of = {name: found[number] for name, found in drawn.items()}
+            long = tuple(dict.fromkeys((*of.get("lm-lf", ()), *of.get("rater-lf", ()))))
+            lines.append(Captions(clip.key, long, of.get("rater-sf", ())).to_json() + "\n")
+        write_aside(join(locate(folder), shard.captions_name), "".join(lines))

@@ -173,7 +173,7 @@ def test_nothing_but_the_seed_changes_the_labels(place, words: Path, tmp_path: P
     for number, options in enumerate((["--workers", "2"], ["--search", "faiss"], [])):
         shutil.rmtree(tmp_path / "embeddings" / "nearest")
         if number == 2:
-            monkeypatch.setattr("data_pipeline.label._AT_ONCE", 2)
+            monkeypatch.setattr("data_pipeline.labelling.units.AT_ONCE", 2)
             monkeypatch.setattr("data_pipeline.labelling.search.CAPTIONS", 5)
         if "faiss" in options:
             pytest.importorskip("faiss")
