@@ -82,12 +82,9 @@ def label(
         find_nearest(found, full, part, top, search, workers, engine)
         labels[part.vocabulary] = Labels(found, part, top, many, seed).counted(full)
     write_labels(shards, full, [labels[part.vocabulary] for part in used])
-    for vocabulary_name, item in labels.items():
-        among = int((item.counts > 0).sum())
-        print(
-            f"{vocabulary_name}: {item.keep} captions a clip; of {len(item.texts.texts)}, {among} are among the "
-            f"{top} nearest of any clip."
-        )
+    for part_name, item in labels.items():
+        among, size = int((item.counts > 0).sum()), len(item.texts.texts)
+        print(f"{part_name}: {item.keep} a clip; {among} of {size} are among the {top} nearest of any clip.")
     if report:
         from data_pipeline.labelling.report import write_report
 
