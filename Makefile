@@ -26,7 +26,7 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help music test starter lint format bench tensorboard install $(STAGES:%=starter-%)
+.PHONY: help music test starter lint format bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
 $(error Say what you want to hear: make music PROMPT="slow piano and soft strings")
@@ -61,16 +61,35 @@ tensorboard: $(STAMP) ## watch and hear the starter's training: [BUILD=build/sta
 
 install: $(STAMP) ## set up .venv only
 
-starter: $(STAGES:%=starter-%) ## corpus, shards, all stages, pretrained/: [BUILD=build/starter] [PIECES=1600]
+starter: $(STAGES:%=starter-%) ## corpus, shards, labels, all stages, pretrained/: [BUILD=build/starter] [PIECES=1600]
 	@echo 'pretrained/ holds the new weights: make music PROMPT="..." plays them.'
 
 # One stage: make starter-STAGE. What is done is not done again; remove its file under BUILD to repeat it.
 $(STAGES:%=starter-%): starter-%: $(BUILD)/runs/%/exported
 
-$(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/%.yaml $(BUILD)/shards/index.json
+$(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/%.yaml $(BUILD)/labels/report.md
 	$(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
 		--trainer.precision $(PRECISION) --ckpt_path last
 	$(RUN) -m lightning_n2m export $(@D) pretrained/$*
+	@touch $@
+
+# Pseudo-labels: candidate captions, the joint model that picks them, and what it picked for each clip.
+starter-labels: $(BUILD)/labels/report.md ## the labels of the starter corpus alone: [MUSICCAPS=your/musiccaps-public.csv]
+
+$(BUILD)/labels/report.md: $(BUILD)/vocabulary.parquet $(BUILD)/runs/mulan/exported
+	$(RUN) -m data_pipeline embed --shards $(BUILD)/shards --joint pretrained/mulan --output $(BUILD)/embeddings \
+		--features $(BUILD)/features
+	$(RUN) -m data_pipeline label --shards $(BUILD)/shards --embeddings $(BUILD)/embeddings --vocabulary $< --report $(@D)
+
+$(BUILD)/vocabulary.parquet: $(BUILD)/manifest.jsonl
+	$(RUN) -m data_pipeline vocabulary --songs $< --tags general-midi,styles,moods,mtt,msd --output $@ \
+		$(if $(MUSICCAPS),--musiccaps $(MUSICCAPS))
+
+$(BUILD)/runs/mulan/exported: configs/starter/mulan.yaml $(BUILD)/shards/index.json
+	$(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --data.features $(BUILD)/features \
+		--trainer.default_root_dir $(@D) --ckpt_path last \
+		--model.audio.precision $(if $(filter bf16%,$(PRECISION)),bfloat16,float32)
+	$(RUN) -m lightning_n2m export $(@D) pretrained/mulan
 	@touch $@
 
 $(BUILD)/shards/index.json: $(BUILD)/manifest.jsonl

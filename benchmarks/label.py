@@ -1,0 +1,86 @@
+"""Labelling: the exact search of nearest captions beside FAISS's exact index, and the memory it takes."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.result import Result
+from data_pipeline.labelling.search import nearest, nearest_by_faiss
+
+CAPTIONS, CLIPS, DIMENSION, TOP = 4_000_000, 10_000, 128, 10
+GIBIBYTES = 4.0  # What labelling may take.
+_AT_A_TIME = 1_000  # Clips of a turn: short turns, so that a busy machine is as busy for both.
+
+
+def _vectors(path: Path, count: int, seed: int) -> np.ndarray:
+    """Unit vectors in a file: clusters of unequal size, as the captions of a language model are."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((2_000, DIMENSION), dtype=np.float32)
+    found = np.lib.format.open_memmap(path, "w+", np.float32, (count, DIMENSION))
+    for start in range(0, count, 100_000):
+        size = min(100_000, count - start)
+        cluster = (len(centres) * rng.random(size) ** 2).astype(int)
+        part = centres[cluster] + rng.standard_normal((size, DIMENSION), dtype=np.float32)
+        found[start : start + size] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    found.flush()
+    return found
+
+
+def _alone(captions: str, clips: str) -> None:
+    """All clips by our search in a process of its own: prints clips per second and its peak memory."""
+    left, right = np.load(clips, mmap_mode="r"), np.load(captions, mmap_mode="r")
+    began = time.perf_counter()
+    nearest(np.array(left), [right], TOP)
+    rate = len(left) / (time.perf_counter() - began)
+    # Pages of the mapped file count too, though the system could take them back at any time.
+    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def measure(captions: int = CAPTIONS, clips: int = CLIPS) -> Iterable[Result]:
+    import faiss
+
+    with tempfile.TemporaryDirectory() as folder:
+        texts = _vectors(Path(folder, "captions.npy"), captions, 1)
+        audio = _vectors(Path(folder, "clips.npy"), clips, 2)
+        turns = []
+        for start in range(0, clips, _AT_A_TIME):
+            part = np.array(audio[start : start + _AT_A_TIME])
+            began = time.perf_counter()
+            ours = nearest(part, [texts], TOP)
+            middle = time.perf_counter()
+            theirs = nearest_by_faiss(part, [texts], TOP)
+            turns.append((len(part), middle - began, time.perf_counter() - middle))
+            assert (ours.captions == theirs.captions).all(), "both searches are exact"
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.label",
+            *(f"{folder}/{n}.npy" for n in ("captions", "clips")),
+        ]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    rate, peak = map(float, run.stdout.split())
+    size = f"{captions:,} captions, {DIMENSION}-d, top {TOP}"
+    ours_rate, their_rate = (
+        float(np.median([count / seconds[which] for count, *seconds in turns])) for which in (0, 1)
+    )
+    yield Result(
+        f"label: clips a second, {size}", ours_rate, their_rate, f"faiss {faiss.__version__} IndexFlatIP",
+        "clips/s", 1.0,
+    )  # fmt: skip
+    yield Result(
+        f"label: peak memory, {clips:,} clips, {size}", peak / 2**30, GIBIBYTES, "the 4 GiB allowed", "GiB", 1.0,
+        higher_is_better=False,
+    )  # fmt: skip
+    print(f"label: {clips:,} clips alone, {rate:.0f} a second, peak {peak / 2**30:.2f} GiB", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    _alone(*sys.argv[1:])
