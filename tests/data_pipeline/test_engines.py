@@ -1,0 +1,203 @@
+"""The same bytes from every engine, number of workers, kind of storage; and what settings change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from data_pipeline.__main__ import main
+from data_pipeline.clips import Cutting
+from data_pipeline.engine import run
+from data_pipeline.track import Track, read_manifest
+from lightning_n2m.audio.io import encode, probe, read
+from lightning_n2m.audio.opus import encode_opus, renumber
+from lightning_n2m.data.schema import read_index
+from lightning_n2m.data.shard_file import ShardFile, read_shard
+from lightning_n2m.errors import InputError
+from tests.data_pipeline.conftest import CLIPS, tree
+
+SHORT = ["--clip-seconds", "8", "--clips-per-track", "2"]
+METADATA = ["--metadata", str(CLIPS / "metadata.jsonl")]
+
+
+def shard(manifest: Path, output: Path | str, *more: str) -> None:
+    assert main(["shard", "--manifest", str(manifest), "--output", str(output), *SHORT, *more]) == 0
+
+
+@pytest.fixture(scope="module")
+def shards(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("local")
+    shard(manifest, output, "--workers", "1", "--derive", "mel")
+    return output
+
+
+# Ray ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_bytes_with_one_worker_and_with_two(
+    manifest: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    listed = ["--source", str(CLIPS), *METADATA, "--engine", "ray", "--workers", "2"]
+    assert main(["manifest", *listed, "--output", str(tmp_path / "manifest.jsonl")]) == 0
+    assert (tmp_path / "manifest.jsonl").read_bytes() == manifest.read_bytes()
+    for workers in ("1", "2"):
+        output = tmp_path / f"ray{workers}"
+        shard(manifest, output, "--engine", "ray", "--workers", workers, "--derive", "mel")
+        assert tree(output) == tree(shards)
+    # What a worker finds wrong arrives as the one sentence that it is.
+    (tmp_path / "ray2" / read_index(shards).shards[0].name).unlink()
+    capsys.readouterr()
+    assert main(["verify", "--shards", str(tmp_path / "ray2"), "--engine", "ray", "--workers", "1"]) == 2
+    assert "missing" in capsys.readouterr().err
+
+
+# Local processes ---------------------------------------------------------------------------------
+
+
+def test_units_are_taken_only_as_workers_become_free() -> None:
+    taken = 0
+
+    def units():
+        nonlocal taken
+        for number in range(1000):
+            taken += 1
+            yield number
+
+    results = run(abs, units(), workers=2)
+    assert next(results) in range(1000)
+    assert taken < 20
+    assert len(list(results)) == 999
+
+
+def fall(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_ends_the_run_with_a_sentence() -> None:
+    with pytest.raises(InputError, match="run the same command again"):
+        list(run(fall, range(8), workers=2))
+
+
+# Storage -----------------------------------------------------------------------------------------
+
+
+def test_music_and_shards_may_lie_behind_urls(manifest: Path, shards: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(CLIPS), "/bucket/music", recursive=True)
+    try:
+        listed = ["--source", "memory://bucket/music", *METADATA, "--workers", "1"]
+        assert main(["manifest", *listed, "--output", str(tmp_path / "m.jsonl")]) == 0
+        here, there = read_manifest(manifest), read_manifest(tmp_path / "m.jsonl")
+        assert [track.track_id for track in here] == [track.track_id for track in there]
+        assert all(track.path.startswith("memory://bucket/music/") for track in there)
+        shard(tmp_path / "m.jsonl", "memory://bucket/shards", "--workers", "1", "--derive", "mel")
+        memory.get("/bucket/shards", str(tmp_path / "fetched"), recursive=True)
+        assert tree(tmp_path / "fetched") == tree(shards)
+        assert main(["verify", "--shards", "memory://bucket/shards", "--workers", "1"]) == 0
+        # What is there is not made again, and what is lost is.
+        lost = read_index(shards).shards[3].name
+        memory.rm(f"/bucket/shards/{lost}")
+        kept = {name: memory.created(name) for name in memory.glob("/bucket/shards/audio-*.tar")}
+        shard(tmp_path / "m.jsonl", "memory://bucket/shards", "--workers", "1")
+        assert memory.cat(f"/bucket/shards/{lost}") == (shards / lost).read_bytes()
+        assert {name: memory.created(name) for name in kept} == kept
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+# The manifest ------------------------------------------------------------------------------------
+
+
+def test_a_killed_manifest_goes_on_and_a_later_one_reads_only_what_is_new(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "m.jsonl"
+    listed = ["manifest", "--source", str(music), "--output", str(output), "--workers", "1"]
+    job = subprocess.Popen([sys.executable, "-m", "data_pipeline", *listed], stderr=subprocess.DEVNULL)
+    give_up = time.monotonic() + 60
+    while not (tmp_path / "m.sqlite").exists() and time.monotonic() < give_up:
+        time.sleep(0.005)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert main(listed) == 0
+    first = output.read_bytes()
+    opened = []
+    from lightning_n2m.audio import io
+
+    monkeypatch.setattr(io, "probe", lambda source: opened.append(source) or probe(source))
+    assert main(listed) == 0
+    assert (opened, output.read_bytes()) == ([], first)
+    (music / "new.ogg").write_bytes((CLIPS / "polka.ogg").read_bytes())
+    (music / "waltz/piece.ogg").write_bytes((CLIPS / "folk.ogg").read_bytes())
+    (music / "hymn/piece.ogg").unlink()
+    assert main(listed) == 0
+    assert sorted(path.name for path in opened) == ["new.ogg", "piece.ogg"]
+    assert len(read_manifest(output)) == 4
+    opened.clear()
+    assert main([*listed, "--minimum-seconds", "31"]) == 0
+    assert len(opened) == 4
+    assert read_manifest(output) == []
+
+
+# Settings ----------------------------------------------------------------------------------------
+
+
+def test_opus_clips_are_small_sound_alike_and_come_out_the_same_twice(
+    manifest: Path, shards: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        shard(manifest, tmp_path / name, "--workers", "1", "--format", "opus", "--kbps", "64")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    assert main(["verify", "--shards", str(tmp_path / "one"), "--workers", "1"]) == 0
+    total = [sum(shard.bytes for shard in read_index(place).shards) for place in (tmp_path / "one", shards)]
+    assert total[0] < total[1] / 2
+    for opus, flac in zip(read_index(tmp_path / "one").shards, read_index(shards).shards, strict=True):
+        pairs = zip(
+            read_shard(ShardFile(tmp_path / "one", opus)), read_shard(ShardFile(shards, flac)), strict=True
+        )
+        for lossy, lossless in pairs:
+            one, other = (read(raw.audio).samples[0].numpy() for raw in (lossy, lossless))
+            assert one.shape == other.shape
+            assert np.corrcoef(one, other)[0, 1] > 0.9
+
+
+def test_a_renumbered_stream_decodes_as_before() -> None:
+    """Decoders check the checksum of every page."""
+    audio = read(CLIPS / "waltz.ogg", 0, 24_000 * 5).samples
+    data = encode(audio, 24_000, "OGG", "OPUS")
+    again = renumber(data, 0xDEADBEEF)
+    assert again[14:18] == b"\xef\xbe\xad\xde"
+    assert np.array_equal(read(again).samples, read(data).samples)
+    assert renumber(renumber(data, 7), 9) == renumber(data, 9)
+    assert encode_opus(audio, 24_000, 32) == encode_opus(audio, 24_000, 32)
+    assert len(encode_opus(audio, 24_000, 32)) < len(encode_opus(audio, 24_000, 128)) / 2
+
+
+@pytest.mark.parametrize(
+    ("length", "spacing", "wanted"),
+    [(100, 0, [5, 35, 65]), (100, 5, [0, 35, 70]), (100, 20, [10, 60]), (400, 10, None), (30, 60, [0])],
+)
+def test_clips_keep_the_distance_that_is_asked_for(
+    length: float, spacing: float, wanted: list | None
+) -> None:
+    track = Track("0" * 16, "", 24_000, 24_000 * length, "")
+    found = Cutting(6, 30.0, spacing).starts(track)
+    assert np.allclose(np.diff(found), 30 + spacing)
+    assert min(found) == pytest.approx(length - max(found) - 30, abs=1e-6)
+    if wanted is not None:
+        assert found == pytest.approx(wanted)
+    else:
+        assert len(found) == 6
