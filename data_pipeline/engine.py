@@ -110,9 +110,10 @@ def _run_on_ray(function: Callable[[U], R], units: Iterable[U], workers: int | N
         return function(unit)
 
     remaining = iter(units)
-    at_once = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    # Of a cluster that others use, too, no more is taken than was asked for.
+    at_once = workers or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
-        pending = [task.remote(unit) for unit in itertools.islice(remaining, _AHEAD * at_once)]
+        pending = [task.remote(unit) for unit in itertools.islice(remaining, at_once)]
         while pending:
             done, pending = ray.wait(pending)
             yield ray.get(done[0])

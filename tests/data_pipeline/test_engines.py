@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -42,11 +43,20 @@ def shards(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Ray ---------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ray_session() -> Iterator[None]:
+    """Ray on two cores of this machine; starting it takes longer than the work."""
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
 def test_ray_makes_the_same_bytes_with_one_worker_and_with_two(
     manifest: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("ray")
     listed = ["--source", str(CLIPS), *METADATA, "--engine", "ray", "--workers", "2"]
     assert main(["manifest", *listed, "--output", str(tmp_path / "manifest.jsonl")]) == 0
     assert (tmp_path / "manifest.jsonl").read_bytes() == manifest.read_bytes()
