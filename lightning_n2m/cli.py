@@ -24,8 +24,10 @@ Train and run the stages of Noise2Music.
 commands:
   fit        train a stage:      fit -c configs/starter/waveform_generator.yaml
   validate   measure its loss:   validate -c RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
-  test       the same on the test split
+  test       the same on the test split; for a cascade, the paper's evaluation:
+             test -c configs/cascade/waveform.yaml --data.evaluation_set.shards SHARDS
   predict    make music:         predict -c configs/cascade/spectrogram.yaml --data.prompt "a slow waltz"
+  ablate     the evaluation at other settings:  ablate -c configs/cascade/waveform.yaml --output FOLDER
   export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER
 
 'python -m lightning_n2m COMMAND --help' lists the options of a command,
@@ -41,6 +43,10 @@ def main(args: Sequence[str] | None = None) -> None:
             print(HELP, end="")
         elif given[0] == "export":
             _export(given[1:])
+        elif given[0] == "ablate":
+            from lightning_n2m.ablation import ablate
+
+            ablate(given[1:], _run)
         else:
             _run(None if args is None else given)
     except (InputError, ValueError) as error:

@@ -67,15 +67,21 @@ class Evaluation(Callback):
         self.started = time.monotonic()
         folder = self.place(pl_module)
         path = folder / "settings.json"
-        settings = json.dumps(_settings(pl_module, _evaluation_set(trainer)), indent=1)
-        if path.is_file() and path.read_text(encoding="utf-8") != settings:
-            raise InputError(
-                f"{folder} holds clips of other weights or settings; give another --evaluation.folder, or "
-                "remove it."
-            )
+        settings, prompts = _settings(pl_module, _evaluation_set(trainer))
+        if path.is_file():
+            known = json.loads(path.read_text(encoding="utf-8"))
+            # More or fewer prompts are no other settings: the first ones stay the same.
+            earlier = known.pop("prompts")
+            same = all(earlier.get(key, prompt) == prompt for key, prompt in prompts.items())
+            if known != settings or not same:
+                raise InputError(
+                    f"{folder} holds clips of other weights or settings; give another --evaluation.folder, "
+                    "or remove it."
+                )
+            prompts = earlier | prompts
         (folder / "generated").mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        aside.write_text(settings, encoding="utf-8")
+        aside.write_text(json.dumps(settings | {"prompts": prompts}, indent=1), encoding="utf-8")
         aside.replace(path)
 
     def on_test_batch_start(
@@ -117,7 +123,8 @@ class Evaluation(Callback):
         from lightning_n2m.callbacks.verdict import Verdict  # the judges are for this command only
 
         place = self.place(pl_module)
-        with trainer.precision_plugin.forward_context(), torch.no_grad():
+        # Lightning tests in inference mode, in which the probes could not be fitted.
+        with torch.inference_mode(False), torch.no_grad(), trainer.precision_plugin.forward_context():
             figures = Verdict(
                 pl_module,
                 _evaluation_set(trainer),
@@ -149,10 +156,9 @@ def _evaluation_set(trainer: pl.Trainer) -> EvaluationSet:
     return data.evaluation_set
 
 
-def _settings(cascade: Cascade, asked: EvaluationSet) -> dict[str, Any]:
-    """What the clips depend on."""
-    items = [[item.key, item.prompt] for item in asked.items()]
-    return {
+def _settings(cascade: Cascade, asked: EvaluationSet) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What all clips depend on, and by key what each depends on: its number and its prompt."""
+    settings = {
         "stages": [
             {
                 "stage": type(stage).__name__,
@@ -165,5 +171,6 @@ def _settings(cascade: Cascade, asked: EvaluationSet) -> dict[str, Any]:
         "negative": cascade.negative,
         "set": asked.name,
         "seconds": asked.seconds,
-        "prompts": items,
     }
+    # As JSON will give them back: lists, no tuples.
+    return json.loads(json.dumps(settings)), {item.key: [number, item.prompt] for number, item in enumerate(asked.items())}

@@ -90,7 +90,7 @@ class Prompts(LightningDataModule):
             }
             for number, item in enumerate(self.evaluation_set.items())
         ]
-        return DataLoader(items, batch_size=max(8, self.batch_size), collate_fn=_as_list)  # type: ignore[arg-type]
+        return DataLoader(items, batch_size=max(4, self.batch_size), collate_fn=_as_list)  # type: ignore[arg-type]
 
 
 def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

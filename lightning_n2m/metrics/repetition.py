@@ -91,8 +91,8 @@ class RepetitionCheck:
 
 
 def _offsets(audio: Tensor) -> Tensor:
-    """The judging tagger's embeddings of a clip ``(1, t)`` begun at six places, ``(6, p, 200)``."""
+    """The judge's embeddings of a clip ``(1, t)`` begun at up to six places, ``(places, p, 200)``."""
     patch = musicnn.PATCH * musicnn.HOP
-    starts = [patch * i // 6 for i in range(6)]
-    length = (audio.shape[-1] - starts[-1]) // patch * patch
+    length = max(1, audio.shape[-1] * 3 // (4 * patch)) * patch
+    starts = [s for s in (patch * i // 6 for i in range(6)) if s + length <= audio.shape[-1]]
     return hear(torch.stack([audio[:, start : start + length] for start in starts]), RATE).embedding

@@ -83,3 +83,12 @@ def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stage in STAGES:
         fit(stage, shards, folder / stage)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny stages as `export` gives them away."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    for stage in STAGES:
+        main(["export", str(runs / stage), str(folder / stage)])
+    return folder

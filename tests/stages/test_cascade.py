@@ -19,14 +19,6 @@ from tests.stages.conftest import ROOT, STAGES
 ROUTES = {"waveform": "waveform_cascader", "spectrogram": "spectrogram_vocoder"}
 
 
-@pytest.fixture(scope="session")
-def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pretrained")
-    for stage in STAGES:
-        main(["export", str(runs / stage), str(folder / stage)])
-    return folder
-
-
 def predict(exported: Path, out: Path, *more: str, route: str = "waveform") -> None:
     main([
         "predict",
