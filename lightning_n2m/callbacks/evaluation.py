@@ -173,4 +173,5 @@ def _settings(cascade: Cascade, asked: EvaluationSet) -> tuple[dict[str, Any], d
         "seconds": asked.seconds,
     }
     # As JSON will give them back: lists, no tuples.
-    return json.loads(json.dumps(settings)), {item.key: [number, item.prompt] for number, item in enumerate(asked.items())}
+    numbered = {item.key: [number, item.prompt] for number, item in enumerate(asked.items())}
+    return json.loads(json.dumps(settings)), numbered
