@@ -26,7 +26,7 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help music test starter lint format bench tensorboard install starter-labels $(STAGES:%=starter-%)
+.PHONY: help music test evaluate starter lint format bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
 $(error Say what you want to hear: make music PROMPT="slow piano and soft strings")
@@ -42,6 +42,11 @@ music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [OU
 
 test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
 	@$(RUN) -m pytest $(if $(FAST),-m "not slow")
+
+evaluate: $(STAMP) ## the paper's figures for pretrained/, with a report: [ROUTE=waveform] [BUILD=build/starter]
+	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
+		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.heard $(BUILD)/heard \
+		--evaluation.summary pretrained/evaluation.json --trainer.precision $(PRECISION)
 
 lint: $(STAMP) ## ruff, mypy, and the floors of the house by import-linter
 	@$(RUN) -m ruff check .

@@ -90,7 +90,7 @@ def hear_shards(
         path = folder / f"{file.shard.sha256[:16]}-{names}.safetensors"
         if not path.is_file():
             _hear_shard(file, embedders, path)
-        parts.append(_read(path))
+        parts.append(_read(path, str(file.path)))
         if report is not None:
             report(number, len(files))
     return Reference(
@@ -125,7 +125,7 @@ def _hear_shard(file: ShardFile, embedders: Sequence[Embedder], path: Path) -> N
         rows.append(_hear(audio, embedders))
     tensors = {name: torch.stack([row[name] for row in rows]).half().contiguous() for name in rows[0]}
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_bytes(save(tensors, {"clips": json.dumps(clips), "shard": str(file.path)}))
+    aside.write_bytes(save(tensors, {"clips": json.dumps(clips)}))
     aside.replace(path)
 
 
@@ -139,12 +139,11 @@ def _hear(audio: Tensor, embedders: Sequence[Embedder]) -> dict[str, Tensor]:
     }
 
 
-def _read(path: Path) -> Reference:
+def _read(path: Path, shard: str) -> Reference:
     with safe_open(path, framework="pt") as stored:
-        known = stored.metadata()
-        clips = tuple(Clip.from_json(text) for text in json.loads(known["clips"]))
+        clips = tuple(Clip.from_json(text) for text in json.loads(stored.metadata()["clips"]))
         tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-    return _reference(clips, (known["shard"],) * len(clips), tensors)
+    return _reference(clips, (shard,) * len(clips), tensors)
 
 
 def _reference(clips: tuple[Clip, ...], shards: tuple[str, ...], tensors: dict[str, Tensor]) -> Reference:
