@@ -61,6 +61,8 @@ def read_figures(path: Path) -> list[Figure]:
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise TypeError("it begins with no bracket")
         return [_figure(row) for row in rows]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no list of figures ({error}); remove it and evaluate again.") from error
