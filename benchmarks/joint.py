@@ -1,0 +1,106 @@
+"""The joint model of the starter beside a score that needs no training, on held-out tracks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from benchmarks.result import Result
+from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.mulan.bundle import load_towers
+from lightning_n2m.mulan.features import Heard, features_of
+from lightning_n2m.mulan.joint import average
+from lightning_n2m.mulan.pairs import PairText, tags_of
+from lightning_n2m.mulan.retrieval import Retrieval, tags_worth_asking
+from lightning_n2m.mulan.retrieval import measure as retrieve
+from lightning_n2m.mulan.text_tower import TextTower
+from lightning_n2m.networks.musicnn import EMBEDDING, load_musicnn
+
+# Where `make starter` works, and the weights that it makes.
+BUILD, WEIGHTS = Path(os.environ.get("BUILD", "build/starter")), Path("pretrained/mulan")
+PEER = "MiniLM to 'TAG music' times musicnn-MSD"
+
+
+class TrainingFree:
+    """What a text and the tags that are heard have in common, by two frozen networks alone.
+
+    A text is its cosine with "TAG music" for each of the 50 tags, a clip how much more than usual each tag
+    is heard; both are centred, and the score is their product.
+
+    Args:
+        text: Any text tower, of which only the frozen part is used.
+        heard: Clips that say what is usual.
+    """
+
+    def __init__(self, text: TextTower, heard: Sequence[Heard]) -> None:
+        self.text, self.tagger = text, load_musicnn("MSD")
+        self.tags = self._read([f"{tag.lower()} music" for tag in self.tagger.tags])
+        logits = torch.cat([self._logits(part) for part in heard])
+        self.mean, self.std = logits.mean(dim=0), logits.std(dim=0)
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        return normalize(self.text.features(texts), dim=-1)
+
+    def _logits(self, part: Heard) -> Tensor:
+        # Logits are linear in the embedding, so those of the mean embedding are the mean logits.
+        embedding = torch.from_numpy(part.features[..., -EMBEDDING:].copy()).mean(dim=1)
+        return self.tagger.output(embedding)
+
+    def audio(self, part: Heard) -> Tensor:
+        """Vectors of clips, ``(b, 50)``."""
+        return normalize((self._logits(part) - self.mean) / self.std, dim=-1)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts, ``(n, 50)``."""
+        found = self._read(texts) @ self.tags.T
+        return normalize(found - found.mean(dim=1, keepdim=True), dim=-1)
+
+
+@torch.no_grad()
+def compare(build: Path = BUILD, weights: Path = WEIGHTS, split: str = "test") -> tuple[Retrieval, Retrieval]:
+    """Retrieval of the trained towers and of the training-free score, on the same clips and texts."""
+    towers = load_towers(weights)
+
+    def hear(split: str) -> list[Heard]:
+        return [
+            features_of(towers.audio, file, build / "features")
+            for file in find_shards([build / "shards"], split)
+        ]
+
+    held_out = hear(split)
+    free = TrainingFree(towers.text, hear("train"))
+    clips = [clip for part in held_out for clip in part.clips]
+    queries = [PairText().query(clip) for clip in clips]
+    tracks, tags = [clip.track_id for clip in clips], [tags_of(clip) for clip in clips]
+    asked = tags_worth_asking(tags)
+    windows = torch.cat([torch.from_numpy(part.features.copy()) for part in held_out])
+    ours = average(towers.audio_vectors(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]))
+    theirs = torch.cat([free.audio(part) for part in held_out])
+    return (
+        retrieve(ours, towers.text_vectors(queries), tracks, tags, asked, towers.text_vectors(asked)),
+        retrieve(theirs, free.texts(queries), tracks, tags, asked, free.texts(asked)),
+    )
+
+
+def measure() -> Iterable[Result]:
+    if not (BUILD / "shards").is_dir():
+        print(f"joint: {BUILD}/shards is not there; 'make starter' builds it.", file=sys.stderr)
+        return
+    ours, free = compare()
+    for name, part, other in (
+        ("text to audio", ours.text_to_audio, free.text_to_audio),
+        ("audio to text", ours.audio_to_text, free.audio_to_text),
+    ):
+        for k, share in part.items():
+            beside = f"training-free {other[k]:.3f}, chance {ours.chance[k]:.3f}"
+            print(f"joint: recall at {k}, {name}: {share:.3f}, {beside}", file=sys.stderr)
+    of = f"{ours.clips} held-out clips"
+    recalls = ours.text_to_audio[10], free.text_to_audio[10]
+    yield Result(f"joint: recall at 10, text to audio, {of}", *recalls, PEER, "share", 1.0)
+    yield Result(f"joint: AUC of {ours.tags} tags, {of}", ours.tag_auc, free.tag_auc, PEER, "area", 1.0)
