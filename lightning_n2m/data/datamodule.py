@@ -55,6 +55,8 @@ class AudioDataModule(LightningDataModule):
         shuffle_shards: Shards whose clips are shuffled together; so many lie in a worker's memory.
         validation_clips: Clips on which validation and prediction run, always the same.
         seed: Seed of order, crops and captions.
+        pseudo_labels: Share of captions that are pseudo-labels, where a clip has both these and texts of its
+            own; all texts count alike, as in the paper, when null.
         cache: Folder that keeps shards which come from URLs; null to read them anew in each epoch.
         cache_gigabytes: What the cache may take; unbounded when null.
     """
@@ -69,6 +71,7 @@ class AudioDataModule(LightningDataModule):
         shuffle_shards: int = 4,
         validation_clips: int = 16,
         seed: int = 0,
+        pseudo_labels: float | None = None,
         cache: str | None = None,
         cache_gigabytes: float | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class AudioDataModule(LightningDataModule):
         self.batch_size, self.effective_batch = batch_size, effective_batch
         self.num_workers, self.streams = num_workers, streams
         self.shuffle_shards, self.validation_clips, self.seed = shuffle_shards, validation_clips, seed
+        self.pseudo_labels = pseudo_labels
         self.samples = 0  # of all ranks, when this process began
         self._first = 0  # batch of each rank, when this process began
 
@@ -113,7 +117,7 @@ class AudioDataModule(LightningDataModule):
         text = None
         if stage.text is not None:
             budget = stage.text.max_tokens - stage.text.special_tokens
-            text = TextBatch(budget, stage.text.count_tokens)
+            text = TextBatch(budget, stage.text.count_tokens, self.pseudo_labels)
         # Validation listens, so that it needs audio also where training takes log-mels.
         mel = None if centred else stage.trains_on_mel
         return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from lightning_n2m.data.schema import Captions, Clip
+from lightning_n2m.errors import InputError
 
 
 def short_texts(clip: Clip, captions: Captions | None) -> list[str]:
@@ -41,10 +42,21 @@ class TextBatch:
     Args:
         budget: Token length of a piece (table 2), without special tokens.
         count_tokens: Length of a text in the encoder's tokens.
+        pseudo_labels: Share of draws from the pseudo-labels alone, the others being from what came with
+            the track alone. As in the paper when null: all are elements of one batch.
+
+    Raises:
+        InputError: if the share is not between 0 and 1.
     """
 
-    def __init__(self, budget: int, count_tokens: Callable[[str], int]) -> None:
-        self.budget, self.count_tokens = budget, count_tokens
+    def __init__(
+        self, budget: int, count_tokens: Callable[[str], int], pseudo_labels: float | None = None
+    ) -> None:
+        if pseudo_labels is not None and not 0 <= pseudo_labels <= 1:
+            raise InputError(
+                f"data.pseudo_labels is {pseudo_labels:g}; give a share between 0 and 1, or null."
+            )
+        self.budget, self.count_tokens, self.pseudo_labels = budget, count_tokens, pseudo_labels
 
     def elements(self, clip: Clip, captions: Captions | None, draw: random.Random) -> list[str]:
         """All elements of a clip; the order of the short texts is drawn anew each time."""
@@ -54,5 +66,11 @@ class TextBatch:
 
     def draw(self, clip: Clip, captions: Captions | None, draw: random.Random) -> str:
         """One element; the empty string, which is the null text, where nothing is known."""
-        elements = self.elements(clip, captions, draw)
+        if self.pseudo_labels is None:
+            elements = self.elements(clip, captions, draw)
+        else:
+            nameless = Clip(clip.track_id, clip.clip, clip.start_s, clip.duration_s, clip.sample_rate)
+            own, labels = self.elements(clip, None, draw), self.elements(nameless, captions, draw)
+            first, second = (labels, own) if draw.random() < self.pseudo_labels else (own, labels)
+            elements = first or second
         return draw.choice(elements) if elements else ""

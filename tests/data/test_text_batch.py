@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lightning_n2m.data.schema import Captions, Clip
 from lightning_n2m.data.text_batch import TextBatch, long_texts, pack, short_texts
+from lightning_n2m.errors import InputError
 
 WORDS = st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=6).map(" ".join)
 
@@ -109,3 +110,24 @@ def test_one_seed_draws_one_text():
     batch = TextBatch(8, count)
     draws = [batch.draw(CLIP, CAPTIONS, random.Random(3)) for _ in range(5)]
     assert len(set(draws)) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_draws_is_of_pseudo_labels(share: float) -> None:
+    texts = TextBatch(64, count, share)
+    labels = {*CAPTIONS.long, "calm, flute", "flute, calm"}
+    drawn = [texts.draw(CLIP, CAPTIONS, random.Random(seed)) for seed in range(2000)]
+    assert sum(text in labels for text in drawn) / 2000 == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_where_one_kind_is_missing_the_other_is_drawn(share: float) -> None:
+    texts = TextBatch(64, count, share)
+    assert texts.draw(CLIP, None, random.Random(0))
+    assert texts.draw(NAMELESS, CAPTIONS, random.Random(0)) in {*CAPTIONS.long, "calm, flute", "flute, calm"}
+    assert texts.draw(NAMELESS, None, random.Random(0)) == ""
+
+
+def test_a_share_beyond_one_is_refused() -> None:
+    with pytest.raises(InputError, match=r"pseudo_labels is 1\.5"):
+        TextBatch(64, count, 1.5)
