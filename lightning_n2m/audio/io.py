@@ -131,7 +131,7 @@ def read_blocks(source: Source, frames: int) -> Iterator[Tensor]:
 
 def to_mono(samples: Tensor) -> Tensor:
     """Average the channels: ``(channels, time)`` to ``(1, time)``."""
-    return samples.mean(dim=-2, keepdim=True)
+    return samples if samples.shape[-2] == 1 else samples.mean(dim=-2, keepdim=True)
 
 
 def encode(

@@ -1,0 +1,148 @@
+"""From a folder of music to shards: how fast, and in how much memory, beside plain ffmpeg."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from benchmarks.music import Cost, pipeline, recorded, run
+from benchmarks.result import Result
+from data_pipeline.track import Track, read_manifest
+
+_SECONDS = 30.0
+_TRACKS = 40  # of the recorded music: enough to outweigh the start of a process
+_ROUNDS = 3
+
+
+def measure() -> Iterable[Result]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _beside_ffmpeg(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _growth(Path(folder))
+
+
+def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
+    source, name = recorded()
+    music = folder / "music"
+    music.mkdir()
+    files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".opus", ".flac", ".mp3")]
+    for number, path in enumerate(files[:: max(1, len(files) // _TRACKS)]):
+        shutil.copy(path, music / f"{number:03d}{path.suffix}")
+    manifest = folder / "manifest.jsonl"
+    listing = pipeline("manifest", "--source", music, "--output", manifest, "--workers", "1")
+    tracks = [track for track in read_manifest(manifest) if track.seconds >= _SECONDS]
+    hours = sum(track.seconds for track in tracks) / 3600
+    ours: list[Cost] = []
+    peer: list[Cost] = []
+    for number in range(_ROUNDS):
+        # All of the music, not six clips a track: ffmpeg cannot leave any out either.
+        shards, segments = folder / f"shards{number}", folder / f"segments{number}"
+        ours.append(
+            pipeline(
+                "shard",
+                "--manifest",
+                manifest,
+                "--output",
+                shards,
+                "--workers",
+                "1",
+                "--clips-per-track",
+                "999",
+            )
+        )
+        peer.append(_ffmpeg(tracks, segments))
+        shutil.rmtree(shards)
+        shutil.rmtree(segments)
+    speed = [60 * hours / statistics.median(cost.seconds for cost in costs) for costs in (ours, peer)]
+    version = _version()
+    yield Result(
+        f"shard: {name} to 24 kHz clips, one process", *speed, version, "audio-hours/min", target=1.0
+    )
+    yield Result(
+        f"manifest: all of the {name} decoded, one process",
+        60 * hours / listing.seconds,
+        speed[1],
+        f"{version}, which also encodes",
+        "audio-hours/min",
+    )
+    memory = [statistics.median(cost.megabytes for cost in costs) for costs in (ours, peer)]
+    yield Result(f"shard: peak memory on {name}", *memory, version, "MB", higher_is_better=False)
+
+
+def _ffmpeg(tracks: list[Track], folder: Path) -> Cost:
+    """Cut all tracks into segments of the same length and form, file by file."""
+    folder.mkdir()
+    costs = []
+    for track in tracks:
+        command = [
+            "ffmpeg",
+            "-nostdin",
+            "-v",
+            "error",
+            "-threads",
+            "1",
+            "-i",
+            track.path,
+            "-ac",
+            "1",
+            "-ar",
+            "24000",
+        ]
+        segment = ["-sample_fmt", "s16", "-c:a", "flac", "-f", "segment", "-segment_time", f"{_SECONDS:g}"]
+        costs.append(run([*command, *segment, folder / f"{track.track_id}-%03d.flac"]))
+    return Cost(sum(cost.seconds for cost in costs), max(cost.megabytes for cost in costs))
+
+
+def _version() -> str:
+    said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
+    return "ffmpeg " + said.split()[2].partition("-")[0]
+
+
+def _growth(folder: Path) -> Iterable[Result]:
+    """A hundred, a thousand and ten thousand short tracks: what does each cost, and does memory grow?"""
+    draw = np.random.default_rng(0)
+    sizes = (100, 1000, 10_000)
+    costs: dict[str, dict[int, Cost]] = {"manifest": {}, "shard": {}}
+    for size in sizes:
+        music = folder / f"music{size}"
+        for number in range(size):
+            place = music / f"{number // 500:03d}"
+            place.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place / f"{number:05d}.wav", 0.1 * draw.normal(size=6000), 12_000)
+        manifest = folder / f"{size}.jsonl"
+        costs["manifest"][size] = pipeline(
+            "manifest", "--source", music, "--output", manifest, "--workers", "1", "--minimum-seconds", "0.1"
+        )
+        costs["shard"][size] = pipeline(
+            "shard", "--manifest", manifest, "--output", folder / f"shards{size}", "--workers", "1",
+            "--clip-seconds", "0.5",
+        )  # fmt: skip
+        shutil.rmtree(music)
+    small, middle, large = sizes
+    for command, cost in costs.items():
+        yield Result(
+            f"{command}: peak memory at 10,000 tracks",
+            cost[large].megabytes,
+            cost[small].megabytes,
+            "itself at 100 tracks",
+            "MB",
+            target=0.9,
+            higher_is_better=False,
+        )
+        # The start of the process, which the hundred show, is no cost of a track.
+        yield Result(
+            f"{command}: seconds per 1,000 tracks of 10,000",
+            1000 * (cost[large].seconds - cost[small].seconds) / (large - small),
+            1000 * (cost[middle].seconds - cost[small].seconds) / (middle - small),
+            "itself at 1,000 tracks",
+            "s",
+            target=0.8,
+            higher_is_better=False,
+        )
