@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ class Verdict:
         clips = self._clips(items)
         with Progress(disable=not self.cascade.progress) as bars:
             training, held_out = self._real_music(clips, embedders, bars)
+            domain = self.asked.domain if isinstance(self.asked, Starter) else "own"
             court = Court(
                 clips,
                 training,
@@ -76,9 +77,13 @@ class Verdict:
             )
             repetition = None
             task = bars.add_task("Judging", total=None)
-            steps = [court.distances, court.words, court.similarities]
+            steps: list[Callable[[], None]] = [
+                court.distances,
+                partial(court.words, held_out),
+                court.similarities,
+            ]
             if any(clip.truth for clip in training.clips):
-                steps.append(partial(court.adherence, held_out))
+                steps.append(partial(court.adherence, held_out[domain]))
             for number, step in enumerate(steps):
                 step()
                 bars.update(task, completed=number + 1, total=len(steps) + 1)
@@ -103,11 +108,11 @@ class Verdict:
 
     def _real_music(
         self, clips: Clips, embedders: Sequence[Embedder], bars: Progress
-    ) -> tuple[Reference, Reference]:
-        """What is heard in training music and in all held-out music of the same domain."""
+    ) -> tuple[Reference, dict[str, Reference]]:
+        """What is heard in training music of the same domain, and in held-out music by domain."""
         if not isinstance(self.asked, Starter):
             own = hear_clips(list(clips.real), embedders)
-            return own, own
+            return own, {"own": own}
         task = bars.add_task("Hearing real music", total=None)
         report = partial(_report, bars, task)
         files = {split: find_shards(self.asked.training, split) for split in ("train", *self.asked.splits)}
@@ -115,11 +120,14 @@ class Verdict:
             [f for found in files.values() for f in found], embedders, self.heard, report
         )
         training = {str(file.path) for file in files["train"]}
-        places = [i for i, clip in enumerate(everything.clips) if self.asked.belongs(clip)]
-        return (
-            everything.take([i for i in places if everything.shards[i] in training]),
-            everything.take([i for i in places if everything.shards[i] not in training]),
-        )
+        inside = [shard in training for shard in everything.shards]
+        known = [i for i, clip in enumerate(everything.clips) if self.asked.belongs(clip)]
+        rest = [i for i, held in enumerate(inside) if not held]
+        held_out = {
+            "rendered": everything.take([i for i in rest if everything.clips[i].truth]),
+            "recorded": everything.take([i for i in rest if not everything.clips[i].truth]),
+        }
+        return everything.take([i for i in known if inside[i]]), held_out
 
     def _clips(self, items: list[EvaluationItem]) -> Clips:
         """Generated and real clips, cut to the middle 10 s, or to the shortest."""

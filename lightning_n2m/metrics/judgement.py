@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_n2m.data.asked import Asked, read_prompt
+from lightning_n2m.data.asked import read_prompt
 from lightning_n2m.data.evaluation_sets import EvaluationItem
-from lightning_n2m.metrics import attributes
-from lightning_n2m.metrics.attributes import AttributeJudges, Ear, Score
+from lightning_n2m.metrics.adherence import (
+    attribute_scores,
+    known_accuracy,
+    made_ear,
+    real_ear,
+    what_is_known,
+)
+from lightning_n2m.metrics.attributes import AttributeJudges
 from lightning_n2m.metrics.damage import add_noise, white_noise
 from lightning_n2m.metrics.embedders import MUSICNN, MUSICNN_STEP, Embedder
 from lightning_n2m.metrics.figure import Figure
@@ -24,8 +28,16 @@ from lightning_n2m.metrics.frechet import Distance, frechet_distance
 from lightning_n2m.metrics.reference import RATE, Reference
 from lightning_n2m.metrics.repetition import Repetition
 from lightning_n2m.metrics.similarity import TagSpace, clip_vectors, similarity
-from lightning_n2m.metrics.tags import Heard, TagScore, hear, tag_auc, tag_divergence
-from lightning_n2m.metrics.tempo_key import key, tempo
+from lightning_n2m.metrics.tags import (
+    Heard,
+    TagScore,
+    asks_for_voices,
+    auc,
+    hear,
+    tag_auc,
+    tag_divergence,
+    voiced,
+)
 from lightning_n2m.mulan.joint import JointModel
 
 BATCH = 8
@@ -159,14 +171,23 @@ class Court:
         others = [(e.name, partial(e.embed, sample_rate=RATE), e.sample_rate) for e in self.embedders]
         return [(MUSICNN, tagger, RATE), *others]
 
-    def words(self) -> None:
-        """Tags: those that prompts name, and the distribution of all."""
+    def words(self, held_out: Mapping[str, Reference]) -> None:
+        """Tags: those that prompts name, voices, and the distribution of all.
+
+        Args:
+            held_out: Held-out real music by domain, on which the judge itself is tested.
+        """
         prompts = [item.prompt for item in self.clips.items]
         made, real = (tag_auc(prompts, logits) for logits in (self.made.logits, self.real.logits))
         self.result.tags = (made, real)
         named = ", ".join(f"{tag} ({count})" for tag, (count, _) in made.tags.items()) or "none"
-        judge = f"{MUSICNN}, {RATE} Hz; tags that 5 prompts or more name: {named}"
+        judge = f"{MUSICNN}, {RATE} Hz; tags that 5 prompts or more name: {named}{_own(held_out)}"
         self.add("tags of the prompt, mean AUC", made.mean, 0.5, real.mean, True, len(prompts), judge)
+        sung = torch.tensor([asks_for_voices(prompt) for prompt in prompts])
+        if 3 <= int(sung.sum()) <= len(sung) - 3:
+            ours, theirs = (auc(voiced(heard.logits), sung) for heard in (self.made, self.real))
+            judge = f"{MUSICNN}, {RATE} Hz; prompts that ask for voices against the others"
+            self.add("voices where asked for, AUC", ours, 0.5, theirs, True, int(sung.sum()), judge)
         divergence = tag_divergence(self.made.logits, self.real.logits).mean()
         shuffled = tag_divergence(self.real.logits.roll(1, 0), self.real.logits).mean()
         floor = math.nan
@@ -208,33 +229,15 @@ class Court:
     def adherence(self, held_out: Reference) -> None:
         """Attributes that prompts ask for, by judges whose own accuracy stands beside them."""
         judges = AttributeJudges(self.training)
-        accuracy = judges.accuracy(held_out)
         asked = [read_prompt(item.prompt, judges.genres.labels) for item in self.clips.items]
-        real, right = self._real_ear()
-        made = self._ear(self.clips.made, self.made.embedding, asked)
-
-        def told(what: str, name: str) -> str:
-            value, n = accuracy[name] if name in accuracy else right[name]
-            return f"{what}; right on {value:.0%} of {n} held-out real clips of known truth"
-
-        probe = f"linear probe of {MUSICNN} on {judges.n} training clips"
-        scores: dict[str, Score] = {
-            "instrument families heard, of those heard in the real clip": attributes.family_score(
-                judges.families, asked, made, real, told(probe, "families")
-            ),
-            "drums present or absent as asked": attributes.drums_score(
-                judges.drums, asked, made, real, told(probe, "drums")
-            ),
-            "genre in the judge's top 3": attributes.genre_score(
-                judges.genres, asked, made, real, told(probe, "genre")
-            ),
-            "tempo within 8 %, octaves forgiven": attributes.tempo_score(
-                asked, made, real, told("librosa's tempo", "tempo")
-            ),
-            "key and mode": attributes.key_score(
-                asked, made, real, told("librosa's chroma, Temperley's profiles", "key")
-            ),
-        }
+        known = what_is_known(self.known, self.clips.items, self.clips.real)
+        scores = attribute_scores(
+            judges,
+            judges.accuracy(held_out) | known_accuracy(known, self.clips.items),
+            asked,
+            made_ear(self.clips.made, self.made.embedding, asked),
+            real_ear(known, self.clips.items, self.real.embedding),
+        )
         for name, score in scores.items():
             self.add(name, score.value, score.chance, score.ceiling, True, score.n, score.judge)
 
@@ -249,40 +252,16 @@ class Court:
             "clips that repeat training music", float(len(found.flagged)), 0.0, float(n), False, n, judge
         )
 
-    def _ear(self, audio: Tensor, embedding: Tensor, asked: Sequence[Asked | None]) -> Ear:
-        """Tempo and key are slow to hear: only where the prompt gives them, or everywhere for ``None``."""
-        tempos = [
-            tempo(clip, RATE) if a is None or a.tempo is not None else math.nan
-            for clip, a in zip(audio, asked, strict=True)
-        ]
-        keys = [
-            key(clip, RATE) if a is None or a.key is not None else None
-            for clip, a in zip(audio, asked, strict=True)
-        ]
-        return Ear(embedding, tempos, keys)
 
-    def _real_ear(self) -> tuple[Ear, dict[str, tuple[float, int]]]:
-        """What is heard in the real clips, kept for the next evaluation, and how often it is right."""
-        known: dict[str, Any] = (
-            json.loads(self.known.read_text(encoding="utf-8")) if self.known.is_file() else {}
-        )
-        for item, clip in zip(self.clips.items, self.clips.real, strict=True):
-            if item.key not in known:
-                known[item.key] = {"tempo": tempo(clip, RATE), "key": key(clip, RATE)}
-        self.known.parent.mkdir(parents=True, exist_ok=True)
-        self.known.write_text(json.dumps(known), encoding="utf-8")
-        rows = [known[item.key] for item in self.clips.items]
-        ear = Ear(self.real.embedding, [row["tempo"] for row in rows], [tuple(row["key"]) for row in rows])
-        right: dict[str, list[bool]] = {"tempo": [], "key": []}
-        for item, row in zip(self.clips.items, rows, strict=True):
-            answers = {
-                "tempo": attributes.known_tempo(item.truth, row["tempo"]),
-                "key": attributes.known_key(item.truth, tuple(row["key"])),
-            }
-            for name, answer in answers.items():
-                if answer is not None:
-                    right[name].append(answer)
-        return ear, {name: (sum(x) / len(x) if x else math.nan, len(x)) for name, x in right.items()}
+def _own(held_out: Mapping[str, Reference]) -> str:
+    """How well the tagger finds what is known of held-out real music, by domain."""
+    told = ""
+    for domain, music in held_out.items():
+        texts = [", ".join((*clip.genres, *clip.tags)) for clip in music.clips]
+        score = tag_auc(texts, music.logits)
+        if score.tags:
+            told += f"; its own mean AUC on {len(texts)} held-out {domain} clips: {score.mean:.2f}"
+    return told
 
 
 def _damaged(damage: Callable[[Tensor], Tensor], embed: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:

@@ -106,6 +106,12 @@ def tag_divergence(made: Tensor, real: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(dim=-1)
 
 
+def asks_for_voices(prompt: str) -> bool:
+    """Whether a prompt asks for voices."""
+    text = re.sub(r"\b(no|without)( any)? \w+", " ", prompt.lower())
+    return re.search(r"\b(choir|voices?|vocals?|singer|singing|sung|sings)\b", text) is not None
+
+
 def voiced(logits: Tensor) -> Tensor:
     """Score of voices: the largest log-odds among the tags that speak of them, ``(b, 50)`` to ``(b,)``."""
     places = [musicnn.TAGS[JUDGE].index(tag) for tag in VOICES]

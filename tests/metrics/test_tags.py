@@ -66,6 +66,13 @@ def test_divergence_is_that_of_the_two_distributions():
     assert float(tag_divergence(real, real)) == pytest.approx(0, abs=1e-9)
 
 
+def test_voices_are_asked_for_by_any_word_of_them():
+    assert tags.asks_for_voices("A hymn sung by a choir")
+    assert tags.asks_for_voices("female vocals over drums")
+    assert not tags.asks_for_voices("a piano ballad without vocals")
+    assert not tags.asks_for_voices("an invoice")
+
+
 def test_voices_are_heard_by_any_of_their_tags():
     logits = torch.zeros(3, 50)
     logits[0, TAGS.index("choir")] = 2
