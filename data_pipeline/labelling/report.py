@@ -106,6 +106,32 @@ def _counted(size: int, rows: Any) -> NDArray[np.int64]:
 
 def _of_truth(shards: Sequence[Shard], item: Labels) -> list[str]:
     """Right labels of clips whose truth is known, beside captions drawn at random."""
+    held_out = [shard for shard in shards if shard.split != "train"]
+    parts = {"": _judged(shards, item), "held-out tracks: ": _judged(held_out, item)}
+    table = [
+        f"| {prefix}{kind} | {found.captions} | "
+        + " | ".join(
+            f"{100 * share:.1f} %"
+            for share in (found.family, found.family_named, found.genre, found.genre_named)
+        )
+        + " |"
+        for prefix, judged in parts.items()
+        for kind, found in judged.items()
+        if found
+    ]
+    if not table:
+        return []
+    heading = (
+        "| captions | judged | name a right instrument family | ... of those that name one | name the genre "
+        "| ... of those that name one |"
+    )
+    return [
+        "Clips whose truth is known, because they were rendered:",
+        "\n".join([heading, "|---|---|---|---|---|---|", *table]),
+    ]
+
+
+def _judged(shards: Sequence[Shard], item: Labels) -> dict[str, Judgement | None]:
     texts = item.texts.texts
     top: list[Any] = []
     drawn: list[Any] = []
@@ -117,24 +143,7 @@ def _of_truth(shards: Sequence[Shard], item: Labels) -> list[str]:
             top.append((clip.truth, [texts[number] for number in near[:3]]))
             drawn.append((clip.truth, [texts[number] for number in kept]))
             chance.append((clip.truth, [rng.choice(texts) for _ in range(3)]))
-    judged = {"the 3 nearest": judge(top), f"{item.keep} drawn": judge(drawn), "3 at random": judge(chance)}
-    if judged["3 at random"] is None:
-        return []
-    heading = (
-        "| captions | name a right instrument family | ... of those that name one | name the genre "
-        "| ... of those that name one |"
-    )
-    table = [
-        heading,
-        "|---|---|---|---|---|",
-        *(_row(kind, found) for kind, found in judged.items() if found),
-    ]
-    return [f"Of {judged['3 at random'].captions // 3} clips the truth is known:", "\n".join(table)]
-
-
-def _row(kind: str, found: Judgement) -> str:
-    shares = (found.family, found.family_named, found.genre, found.genre_named)
-    return f"| {kind} | " + " | ".join(f"{100 * share:.1f} %" for share in shares) + " |"
+    return {"the 3 nearest": judge(top), f"{item.keep} drawn": judge(drawn), "3 at random": judge(chance)}
 
 
 def _examples(shards: Sequence[Shard], labels: Sequence[Labels]) -> list[str]:

@@ -95,7 +95,7 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
     offset = 0
     for part in captions:
         for start in range(0, len(part), columns):
-            right = torch.from_numpy(np.ascontiguousarray(part[start : start + columns])).to(kind)
+            right = torch.from_numpy(np.array(part[start : start + columns])).to(kind)
             scores = left @ right.T
             first = not pool and scores.shape[1] >= k
             if first:  # Else every score of the first block would pass.

@@ -20,8 +20,10 @@ from data_pipeline.labelling.draw import draw
 from data_pipeline.labelling.judgement import families_in, genres_in, judge
 from data_pipeline.labelling.report import Use
 from data_pipeline.vocabularies.table import Caption, read_texts, write_table
+from lightning_n2m.data.clips import ClipDecoder
 from lightning_n2m.data.schema import read_captions, read_index
 from lightning_n2m.data.shard_file import find_shards, read_shard
+from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.mulan.features import audio_of
 from lightning_n2m.mulan.joint import embed_clips, load_joint
@@ -345,3 +347,19 @@ def test_wrong_numbers(place, words: Path, tmp_path: Path, capsys, options: str,
 def test_only_rater_lf_is_no_vocabulary_to_train_on(place, tmp_path: Path, capsys) -> None:
     write_table(tmp_path / "v.parquet", [Caption("The piano is loud.", "rater-lf", "x")])
     refused(place(tmp_path / "v.parquet"), capsys, "--rater_lf")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_training_hears_labels_as_often_as_it_is_told(
+    place, words: Path, tmp_path: Path, share: float
+) -> None:
+    assert place(words) == 0
+    texts = TextBatch(64, lambda text: len(text.split()), share)
+    decoder = ClipDecoder(16_000, 1.0, texts)
+    raws = [raw for file in find_shards([tmp_path / "shards"], "train") for raw in read_shard(file)]
+    known = {text for part in read_texts(words) for text in part.texts}
+    drawn = [decoder(raw, number)["caption"] for number, raw in enumerate(raws * 8)]
+    labelled = [set(text.split(", ")) <= known for text in drawn]
+    own = [raw for raw in raws if raw.clip.descriptions]
+    assert own
+    assert sum(labelled) / len(labelled) == pytest.approx(share, abs=0.12 if 0 < share < 1 else 0)
