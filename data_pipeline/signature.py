@@ -19,7 +19,7 @@ PARTS = 33  # Equal parts of a track: 32 steps from one to the next.
 BANDS = 17  # Bands, evenly spaced in log frequency: 16 differences of neighbours.
 BITS = (PARTS - 1) * (BANDS - 1)
 _LOWEST, _HIGHEST = 200.0, 3600.0  # Hz: what telephone-grade copies still hold.
-_FRAME, _HOP = 0.0929, 0.0232  # Seconds of a transform, and from one to the next.
+_FRAME = 0.0929  # Seconds of a transform, about: its length is one that is transformed fast.
 _FLOOR = 1e-5  # Energy, relative to the mean of the track, below which a band is taken for silent.
 _STEP = 0.01  # Log energy by which a difference must grow: silence, which does not, gives zeros.
 
@@ -34,11 +34,13 @@ class Signature:
     def __init__(self, sample_rate: int) -> None:
         import torch
 
-        self.length, self.hop = round(_FRAME * sample_rate), round(_HOP * sample_rate)
+        self.length = 64 * max(1, round(_FRAME * sample_rate / 64))
+        self.hop = self.length // 4
         frequency = torch.fft.rfftfreq(self.length, 1 / sample_rate)
         position = (frequency.clamp(min=1) / _LOWEST).log() / math.log(_HIGHEST / _LOWEST) * BANDS - 0.5
         # (bins, bands): triangles, since the bins of another rate lie elsewhere, and edges would matter.
         self.bands = (1 - (position[:, None] - torch.arange(BANDS)).abs()).clamp(min=0)
+        self.bands = self.bands[position < BANDS]
         self.window = torch.hann_window(self.length)
         self.energies: list[Tensor] = []
         self.rest = torch.zeros(0)
@@ -51,7 +53,8 @@ class Signature:
         if len(samples) >= self.length:
             frames = samples.unfold(0, self.length, self.hop)
             samples = samples[len(frames) * self.hop :]
-            self.energies.append(torch.fft.rfft(frames * self.window).abs().square() @ self.bands)
+            bins = torch.fft.rfft(frames * self.window)[:, : len(self.bands)]
+            self.energies.append(bins.abs().square() @ self.bands)
         self.rest = samples
 
     def bits(self) -> numpy.ndarray:
