@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from lightning_n2m.mulan.features import features_of
 from lightning_n2m.mulan.joint import load_joint
 from lightning_n2m.mulan.pairs import PairText
 from lightning_n2m.networks.musicnn import load_musicnn
-from tests.mulan.conftest import tiny
+from tests.mulan.conftest import ROOT, tiny
 from tests.stages.curves import scalars
 
 
@@ -154,3 +156,20 @@ def test_weights_of_another_shape_are_refused(joint: Path, tmp_path: Path) -> No
     (tmp_path / "weights.safetensors").unlink()
     with pytest.raises(InputError, match=r"neither weights\.safetensors nor"):
         load_joint(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(shards: Path, features: Path, tmp_path: Path) -> None:
+    still = ["--model.audio.dropout=0", "--model.text.dropout=0", "--trainer.max_steps=6"]
+    weights = {}
+    for name, ranks, batch in (("start", 1, 8), ("one", 1, 8), ("two", 2, 4)):
+        options = tiny(tmp_path / name, shards, features, *still, f"--data.batch_size={batch}")
+        options += [f"--trainer.devices={ranks}", "--checkpoint.every_n_train_steps=1"]
+        options += ["--trainer.max_steps=1"] if name == "start" else []
+        options += ["--trainer.strategy=ddp"] if ranks > 1 else []
+        command = [sys.executable, "-m", "lightning_n2m", "fit", *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        weights[name] = torch.cat([t.flatten() for t in state["current_model_state"].values()])
+    assert (weights["one"] - weights["two"]).norm() < 0.01 * (weights["one"] - weights["start"]).norm()
