@@ -11,7 +11,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerFast
 
+from lightning_n2m.audio.resample import resample
 from lightning_n2m.errors import InputError
+from lightning_n2m.metrics.embedders import load_embedder
+from lightning_n2m.metrics.frechet import frechet_distance
 from lightning_n2m.mulan.joint import embed_clips, load_joint, windows
 
 
@@ -122,3 +125,15 @@ def test_what_is_no_joint_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="'bert'"):
         load_joint(str(tmp_path))
+
+
+def test_clap_is_an_embedder_for_frechet_distances(clap: Path) -> None:
+    embedder = load_embedder(str(clap))
+    audio = torch.randn(3, 1, 16_000 * 21, generator=torch.Generator().manual_seed(0)) * 0.1
+    found = embedder.embed(audio, 16_000)
+    assert found.shape == (3, 2, 12)  # two windows of ten seconds, the rest is dropped
+    assert embedder.name.startswith("clap ")
+    model = load_joint(str(clap))
+    windows_48k = resample(audio[1, :, 160_000:320_000], 16_000, model.sample_rate)
+    torch.testing.assert_close(found[1, 1], model.embed_audio(windows_48k)[0], atol=1e-2, rtol=0)
+    assert frechet_distance(found, found, draws=0).value == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,23 @@
+"""Our own towers as a judge: embeddings for Fréchet distances, similarities for the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lightning_n2m.metrics.embedders import load_embedder
+from lightning_n2m.metrics.similarity import clip_vectors, similarity
+from lightning_n2m.mulan.joint import load_joint
+
+
+def test_towers_judge_clips_of_any_rate(joint: Path) -> None:
+    embedder = load_embedder(str(joint))
+    clips = torch.randn(2, 1, 24_000 * 10, generator=torch.Generator().manual_seed(0)) * 0.1
+    found = embedder.embed(clips, 24_000)
+    assert found.shape == (2, 1, embedder.dimension)
+    model = load_joint(str(joint))
+    vectors = clip_vectors(model, clips, 24_000)
+    torch.testing.assert_close(vectors, found[:, 0], atol=1e-5, rtol=0)
+    score = similarity(vectors, model.embed_text(["a slow waltz", "fast techno"]))
+    assert -1 <= score.value <= 1
