@@ -62,7 +62,8 @@ def log_mel(audio: Tensor, settings: MelSettings) -> Tensor:
         ``(b, channels, t / hop)``: frames are centred, and the last one, which would need the
         sample after the end, is left out, so that frames times hop is exactly the length.
     """
-    magnitude = _transform(settings, audio.device)(audio.squeeze(1).float())[..., :-1]
+    with torch.autocast(audio.device.type, enabled=False):
+        magnitude = _transform(settings, audio.device)(audio.squeeze(1).float())[..., :-1]
     logs = magnitude.clamp(min=settings.floor).log()
     return 2 * (logs - settings.low) / (settings.high - settings.low) - 1
 
@@ -79,7 +80,8 @@ def griffin_lim(mel: Tensor, settings: MelSettings, iterations: int = 32) -> Ten
     baseline that the vocoder is measured against.
     """
     filters = _transform(settings, mel.device).mel_scale.fb  # (bins, channels)
-    linear = torch.clamp(torch.linalg.pinv(filters.T) @ to_magnitude(mel, settings), min=1e-8)
+    with torch.autocast(mel.device.type, enabled=False):
+        linear = torch.clamp(torch.linalg.pinv(filters.T) @ to_magnitude(mel, settings), min=1e-8)
     linear = torch.nn.functional.pad(linear, (0, 1), mode="replicate")
     waves = torchaudio.functional.griffinlim(
         linear,

@@ -66,7 +66,7 @@ class Archive:
         self.patches = self._place(patches)
 
     def _place(self, patches: Tensor) -> Tensor:
-        return F.normalize((patches - self.mean) / self.std, dim=-1)
+        return F.normalize((patches - self.mean) / self.std, dim=-1).double()
 
     def likeness(self, patches: Tensor) -> Tensor:
         """Mean cosine of the patches of clips ``(b, p, d)`` to as many in a row of each training clip.

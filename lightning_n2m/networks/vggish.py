@@ -46,7 +46,8 @@ class VGGish(nn.Module):
 
     def log_mel(self, audio: Tensor) -> Tensor:
         """``(b, 1, t)`` at 16 kHz to ``(b, frames, 64)``."""
-        return torch.log(self.mel(audio.squeeze(1).float()) + 0.01).transpose(1, 2)
+        with torch.autocast(audio.device.type, enabled=False):
+            return torch.log(self.mel(audio.squeeze(1).float()) + 0.01).transpose(1, 2)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel patches ``(n, 96, 64)`` to embeddings ``(n, 128)``, before Google's PCA and quantising."""

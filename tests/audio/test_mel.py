@@ -145,3 +145,13 @@ def test_griffin_lim_keeps_the_pitch():
     audio = griffin_lim(log_mel(0.5 * torch.sin(2 * math.pi * 1000 * t)[None, None], SETTINGS), SETTINGS)
     spectrum = torch.fft.rfft(audio[0, 0] * torch.hann_window(16_000)).abs()
     assert abs(spectrum.argmax().item() - 1000) < 30
+
+
+def test_16_bits_around_it_change_nothing():
+    audio = torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
+    settings = MelSettings()
+    mel = log_mel(audio, settings)
+    wave = griffin_lim(mel, settings, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(log_mel(audio, settings), mel)
+        assert torch.equal(griffin_lim(mel, settings, 2), wave)

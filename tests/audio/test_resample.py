@@ -162,3 +162,10 @@ def test_channels_of_a_file_stay_apart():
     assert out.dtype == torch.float32
     assert level(out[0]) > -1
     assert out[1].abs().max() == 0
+
+
+def test_16_bits_around_it_change_nothing():
+    samples = torch.randn(1, 1, 4800, generator=torch.Generator().manual_seed(0)) * 0.1
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = resample(samples, 24_000, 3200)
+    assert torch.equal(inside, resample(samples, 24_000, 3200))
