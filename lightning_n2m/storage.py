@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -20,6 +21,26 @@ def is_url(place: Location) -> bool:
 def locate(place: Location) -> Location:
     """A URL as it is, anything else as a path."""
     return place if is_url(place) else Path(str(place).removeprefix("file://"))
+
+
+def in_package(place: str) -> Path:
+    """A file or folder that an installed Python package carries, without importing the package.
+
+    Args:
+        place: ``package:NAME/PATH``.
+
+    Raises:
+        ImportError: if there is no such package.
+        FileNotFoundError: if it has no such file or folder.
+    """
+    package, _, rest = place.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ImportError(f"the Python package {package} is not installed")
+    path = Path(found.submodule_search_locations[0]) / rest
+    if not path.exists():
+        raise FileNotFoundError(f"there is no such folder or file as {path}")
+    return path
 
 
 def join(folder: Location, name: str) -> Location:

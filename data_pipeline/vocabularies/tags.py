@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.vocabularies.table import Caption, unique
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import in_package
 
 _MOODS = """
 angry bright calm cheerful dark dramatic dreamy driving energetic fast gentle happy intense joyful lively
@@ -35,12 +35,12 @@ def _moods() -> list[str]:
 
 def _musicnn(name: str) -> list[str]:
     # The package's own tagger would ask for TensorFlow; the file of the lists stands alone.
-    found = importlib.util.find_spec("musicnn")
-    if found is None or not found.submodule_search_locations:
+    try:
+        lists = runpy.run_path(str(in_package("package:musicnn/configuration.py")))
+    except (ImportError, FileNotFoundError) as error:
         raise InputError(
             "The tag list of musicnn needs its package; run 'pip install --no-deps musicnn' or leave it out."
-        )
-    lists = runpy.run_path(str(Path(found.submodule_search_locations[0]) / "configuration.py"))
+        ) from error
     return [tag.lower() for tag in lists[f"{name}_LABELS"]]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from data_pipeline.vocabularies.examples import PREFIX, Song, query
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import in_package
 
 
 class Writer(Protocol):
@@ -125,16 +125,7 @@ class LocalWriter:
 
 def _locate(model: str) -> tuple[str, dict[str, Any]]:
     """Where a model lies, and the options that name a file within it."""
-    if not model.startswith("package:"):
-        if model.startswith((".", "/")) and not Path(model).exists():
-            raise FileNotFoundError("there is no such folder")
-        path = Path(model)
-        return (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (model, {})
-    package, _, name = model.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise ImportError(f"the Python package {package} is not installed")
-    path = Path(found.submodule_search_locations[0]) / name
-    if not path.exists():
-        raise FileNotFoundError(f"there is no such file as {path}")
+    path = in_package(model) if model.startswith("package:") else Path(model)
+    if model.startswith((".", "/")) and not path.exists():
+        raise FileNotFoundError("there is no such folder")
     return (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (str(path), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import in_package
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,4 @@ def _locate(model: str) -> str:
         if model.startswith((".", "/")) and not Path(model).is_dir():
             raise FileNotFoundError("there is no such folder")
         return model
-    package, _, folder = model.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise ImportError(f"the Python package {package} is not installed")
-    path = Path(found.submodule_search_locations[0]) / folder
-    if not path.is_dir():
-        raise FileNotFoundError(f"there is no such folder as {path}")
-    return str(path)
+    return str(in_package(model))
