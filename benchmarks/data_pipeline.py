@@ -17,7 +17,7 @@ from benchmarks.result import Result
 from data_pipeline.track import Track, read_manifest
 
 _SECONDS = 30.0
-_TRACKS = 40  # of the recorded music: enough to outweigh the start of a process
+_TRACKS = 12  # of the recorded music: enough to outweigh the start of a process
 _ROUNDS = 3
 
 

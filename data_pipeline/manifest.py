@@ -26,7 +26,7 @@ from lightning_n2m.storage import is_folder, is_url, read_bytes
 _VERSION = 2  # Of what is looked for in a file: another one makes everything be read again.
 _SILENCE_DB = -60  # RMS below which a track is silent, in dBFS.
 _RATES = (4000, 768_000)  # Hz: what is outside is a damaged header.
-_BLOCK = 1 << 21  # Samples decoded at a time.
+_BLOCK = 1 << 19  # Samples decoded at a time.
 
 
 def manifest(

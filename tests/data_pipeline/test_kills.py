@@ -18,7 +18,7 @@ import pytest
 from data_pipeline.__main__ import main
 from tests.data_pipeline.conftest import tree
 
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "5"))
 SEED = int(os.environ.get("SEED", "0"))
 SETTINGS = ["--clip-seconds", "9", "--clips-per-track", "3", "--tracks-per-shard", "1"]
 
