@@ -32,9 +32,11 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
     source, name = recorded()
     music = folder / "music"
     music.mkdir()
-    files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".opus", ".flac", ".mp3")]
+    files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".flac", ".mp3")]
     for number, path in enumerate(files[:: max(1, len(files) // _TRACKS)]):
-        shutil.copy(path, music / f"{number:03d}{path.suffix}")
+        # Some that libsndfile reads, ffmpeg does not.
+        if not subprocess.run(["ffmpeg", "-v", "quiet", "-i", path, "-t", "1", "-f", "null", "-"]).returncode:
+            shutil.copy(path, music / f"{number:03d}{path.suffix}")
     manifest = folder / "manifest.jsonl"
     listing = pipeline("manifest", "--source", music, "--output", manifest, "--workers", "1")
     tracks = [track for track in read_manifest(manifest) if track.seconds >= _SECONDS]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from data_pipeline.foreign import decoded
 from data_pipeline.origin import load
 from data_pipeline.track import Track, identity
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip
@@ -62,16 +64,23 @@ def cut(item: Track, cutting: Cutting) -> list[tuple[Clip, bytes]]:
     Raises:
         InputError: if the file is no longer readable, or not the one that the manifest describes.
     """
-    import torch
-
-    from lightning_n2m.audio import io
-    from lightning_n2m.audio.resample import resample_file
-
     source = load(item.path)
     if identity(source) != item.track_id:
         raise InputError(
             f"{item.path} is not the file that the manifest describes; build the manifest again."
         )
+    if item.decoder:
+        with decoded(source, item.path) as wav:
+            return _cut(item, wav, cutting)
+    return _cut(item, source, cutting)
+
+
+def _cut(item: Track, source: Path | bytes, cutting: Cutting) -> list[tuple[Clip, bytes]]:
+    import torch
+
+    from lightning_n2m.audio import io
+    from lightning_n2m.audio.resample import resample_file
+
     rate, length = item.sample_rate, round(cutting.seconds * SAMPLE_RATE)
     # Cuts fall where both rates have a sample, and the neighbourhood is resampled with the clip:
     # otherwise a clip would begin with the edge of a filter, and up to a sample late.

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data_pipeline import foreign
 from data_pipeline import track as tracks
 from data_pipeline.annotations.reader import keys_of, read_annotations
 from data_pipeline.catalogue import Catalogue, Found, catalogue_of
@@ -23,7 +24,7 @@ from data_pipeline.track import REJECTED, Rejected, Track
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import is_folder, is_url, read_bytes
 
-_VERSION = 2  # Of what is looked for in a file: another one makes everything be read again.
+_VERSION = 3  # Of what is looked for in a file: another one makes everything be read again.
 _SILENCE_DB = -60  # RMS below which a track is silent, in dBFS.
 _RATES = (4000, 768_000)  # Hz: what is outside is a damaged header.
 _BLOCK = 1 << 19  # Samples decoded at a time.
@@ -175,10 +176,24 @@ def probe(origin: Origin, root: str, minimum_seconds: float) -> Found:
 
 
 def _probe(origin: Origin, minimum_seconds: float) -> Found:
+    audio = load(origin.path)
+    try:
+        track, signature = _listen(origin, audio, minimum_seconds)
+    except InputError:
+        if not origin.name.lower().endswith(foreign.ENDINGS):
+            raise
+        with foreign.decoded(audio, origin.path) as wav:
+            track, signature = _listen(origin, wav, minimum_seconds)
+        track = replace(track, decoder=foreign.DECODER)
+    size = len(audio) if isinstance(audio, bytes) else audio.stat().st_size
+    return Found(origin.name, replace(track, track_id=tracks.identity(audio)), size, signature)
+
+
+def _listen(origin: Origin, audio: Path | bytes, minimum_seconds: float) -> tuple[Track, bytes]:
+    """Decode from end to end: a track, still without identity, and its signature."""
     from data_pipeline.signature import Signature
     from lightning_n2m.audio import io
 
-    audio = load(origin.path)
     info = io.probe(audio)
     if not _RATES[0] <= info.sample_rate <= _RATES[1]:
         raise _Reject("unreadable", f"its sample rate is {info.sample_rate} Hz")
@@ -201,10 +216,9 @@ def _probe(origin: Origin, minimum_seconds: float) -> Found:
         raise _Reject("silent", f"below {_SILENCE_DB} dBFS throughout, when its channels are mixed")
     if level > 0:
         raise _Reject("too loud", f"{level:.1f} dB above full scale: samples must lie within -1 and 1")
-    found = Track(tracks.identity(audio), origin.path, info.sample_rate, frames, origin.name)
-    size = len(audio) if isinstance(audio, bytes) else audio.stat().st_size
+    found = Track("", origin.path, info.sample_rate, frames, origin.name)
     known = {**_from_tags(info.tags), **_from_sidecar(origin.sidecar)}
-    return Found(origin.name, replace(found, **known), size, signature.bits().tobytes())
+    return replace(found, **known), signature.bits().tobytes()
 
 
 def _from_tags(tags: dict[str, str]) -> dict[str, Any]:

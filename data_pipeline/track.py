@@ -41,6 +41,7 @@ class Track:
         licence: Licence of the recording.
         truth: Facts known exactly.
         split: Split that its metadata assigns, as public sets have theirs; empty to draw one.
+        decoder: ``ffmpeg`` where libsndfile cannot read the file.
     """
 
     track_id: str
@@ -58,6 +59,7 @@ class Track:
     licence: str = ""
     truth: dict[str, Any] = field(default_factory=dict)
     split: Split | Literal[""] = ""
+    decoder: str = ""
 
     @property
     def seconds(self) -> float:

@@ -170,6 +170,37 @@ def test_members_of_a_tar_become_the_same_clips_as_files(tmp_path: Path) -> None
     assert ids[0] == ids[1]
 
 
+@pytest.mark.parametrize("ending", ["m4a", "opus"])
+def test_what_libsndfile_does_not_read_is_read_by_ffmpeg_where_it_is_installed(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    (tmp_path / "music").mkdir()
+    path = tmp_path / f"music/-y waltz.{ending}"
+    made = ["ffmpeg", "-v", "quiet", "-i", str(CLIPS / "waltz.ogg"), "-metadata", "title=A waltz", str(path)]
+    subprocess.run(made, check=True)
+    if ending == "opus":  # Its first page alone is what libsndfile makes nothing of.
+        data = path.read_bytes()
+        path.write_bytes(data[: data.rindex(b"OggS")])
+    shutil.copy(CLIPS / "hymn.ogg", tmp_path / "music")
+    arguments = ["--source", str(tmp_path / "music"), "--output", str(tmp_path / "m.jsonl"), "--workers", "1"]
+    assert main(["manifest", *arguments]) == 0
+    waltz, _ = read_manifest(tmp_path / "m.jsonl")
+    assert abs(waltz.seconds - 30) < 1.1
+    if ending == "m4a":
+        assert (waltz.title, waltz.decoder) == ("A waltz", "ffmpeg")
+    cutting = ["--manifest", str(tmp_path / "m.jsonl"), "--clip-seconds", "8", "--workers", "1"]
+    assert main(["shard", *cutting, "--output", str(tmp_path / "shards")]) == 0
+    assert sum(shard.clips for shard in read_index(tmp_path / "shards").shards) == 6
+    monkeypatch.setenv("PATH", "")
+    assert (
+        main(["manifest", *arguments[:2], "--output", str(tmp_path / "other.jsonl"), "--workers", "1"]) == 0
+    )
+    left_out = (tmp_path / "rejected.jsonl").read_text()
+    assert ("install it" in left_out) == bool(waltz.decoder)
+
+
 @pytest.mark.parametrize("lost", ["music", "music/disk"])
 def test_a_lost_disk_ends_the_run_with_a_sentence_and_a_rerun_goes_on(
     lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
