@@ -48,7 +48,7 @@ class Evaluation(Callback):
         heard: str = "build/heard",
         embedders: Sequence[str] = ("aisfx",),
         joint: Sequence[str] = (),
-        alone: int = 64,
+        alone: int = 50,
         summary: str | None = None,
     ) -> None:
         self.folder, self.heard = folder, Path(heard)
@@ -144,8 +144,14 @@ class Evaluation(Callback):
 
 
 def _command() -> str:
-    """The command line that runs, as one would type it."""
-    given = [arg for arg in sys.argv[1:] if not arg.startswith("--evaluation.")]
+    """The command line that runs, as one would type it, without places that are this machine's own."""
+    places = ("--evaluation.folder", "--evaluation.heard", "--evaluation.summary")
+    given: list[str] = []
+    following = False  # the value of an option that is left out
+    for arg in sys.argv[1:]:
+        if not following and not arg.startswith(places):
+            given.append(arg)
+        following = arg in places
     return shlex.join(["python", "-m", "lightning_n2m", *given])
 
 
