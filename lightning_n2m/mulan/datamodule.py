@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_n2m.data.clips import ClipDecoder
 from lightning_n2m.data.shard_file import RawClip, ShardFile, find_shards
 from lightning_n2m.data.shards import FixedClips, TrainingStream
 from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.mulan.features import Heard, audio_of, features_of
+from lightning_n2m.mulan.heard_pairs import HeardClips, HeardStream
 from lightning_n2m.mulan.joint import WINDOW_SECONDS
-from lightning_n2m.mulan.pairs import PairBatch, PairText, tags_of
-
-Item = dict[str, Any]
+from lightning_n2m.mulan.pairs import Pair, PairText, collate, tags_of
 
 
 class PairDataModule(LightningDataModule):
@@ -157,7 +155,7 @@ class PairDecoder:
     seed: int = 0
     whole: bool = False
 
-    def __call__(self, raw: RawClip, number: int) -> Item:
+    def __call__(self, raw: RawClip, number: int) -> Pair:
         """One pair."""
         known = {"track": raw.clip.track_id, "tags": tags_of(raw.clip), "number": number}
         if self.whole:
@@ -169,102 +167,3 @@ class PairDecoder:
             "caption": self.text.draw(raw.clip, None, draw),
             **known,
         }
-
-
-class HeardStream(IterableDataset):
-    """Endless pairs of features and text for one rank.
-
-    Every epoch is an order of all clips of its own; sample ``n`` of the whole training is the same
-    clip, window and text whatever the number of ranks.
-
-    Args:
-        heard: Features of the training shards.
-        text: How the text is drawn.
-        batch_size: Pairs in a batch of this rank.
-        rank: Rank of this process.
-        ranks: Number of processes.
-        seed: Seed of order, windows and texts.
-        start: Batches that this rank has already had.
-    """
-
-    def __init__(
-        self,
-        heard: Sequence[Heard],
-        text: PairText,
-        batch_size: int,
-        rank: int = 0,
-        ranks: int = 1,
-        seed: int = 0,
-        start: int = 0,
-    ) -> None:
-        self.heard, self.text, self.batch_size = heard, text, batch_size
-        self.rank, self.ranks, self.seed, self.start = rank, ranks, seed, start
-        self.places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
-
-    def __iter__(self) -> Iterator[Item]:
-        """Pairs of this rank: each global batch is dealt to the ranks in order."""
-        batch = self.start
-        order, epoch = list(self.places), -1
-        while True:
-            for row in range(self.batch_size):
-                number = (batch * self.ranks + self.rank) * self.batch_size + row
-                if number // len(order) != epoch:
-                    epoch = number // len(order)
-                    order = list(self.places)
-                    random.Random(seed_of(self.seed, "clips", epoch)).shuffle(order)
-                yield self._pair(*order[number % len(order)], number)
-            batch += 1
-
-    def _pair(self, shard: int, row: int, number: int) -> Item:
-        part = self.heard[shard]
-        clip, draw = part.clips[row], random.Random(seed_of(self.seed, "pair", number))
-        window = draw.randrange(part.features.shape[1])
-        return {
-            "features": torch.from_numpy(part.features[row, window : window + 1].copy()),
-            "caption": self.text.draw(clip, None, draw),
-            "track": clip.track_id,
-            "tags": tags_of(clip),
-            "number": number,
-        }
-
-
-class HeardClips(Dataset):
-    """Whole clips by their features, evenly spread over a split.
-
-    Args:
-        heard: Features of the shards of the split.
-        text: What a clip is looked for by.
-        clips: How many, at most.
-    """
-
-    def __init__(self, heard: Sequence[Heard], text: PairText, clips: int) -> None:
-        self.heard, self.text = heard, text
-        places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
-        self.places = (
-            [places[i * len(places) // clips] for i in range(clips)] if clips < len(places) else places
-        )
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, number: int) -> Item:
-        """One clip."""
-        shard, row = self.places[number]
-        clip = self.heard[shard].clips[row]
-        return {
-            "features": torch.from_numpy(self.heard[shard].features[row].copy()),
-            "caption": self.text.query(clip),
-            "track": clip.track_id,
-            "tags": tags_of(clip),
-            "number": number,
-        }
-
-
-def collate(items: Sequence[Item]) -> PairBatch:
-    """Stack tensors, list everything else."""
-    columns: dict[str, Any] = {key: [item[key] for item in items] for key in items[0]}
-    columns["number"] = torch.tensor(columns["number"])
-    for key in ("features", "audio"):
-        if key in columns:
-            columns[key] = torch.stack(columns[key])
-    return columns  # type: ignore[return-value]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
+import torch
 from torch import Tensor
 
 from lightning_n2m.data.schema import Captions, Clip
@@ -26,6 +28,9 @@ class PairBatch(TypedDict, total=False):
     track: list[str]
     tags: list[list[str]]
     number: Tensor
+
+
+Pair = dict[str, Any]  # One row of such a batch.
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,13 @@ class PairText:
 def tags_of(clip: Clip) -> list[str]:
     """Genres and tags of a clip, once each."""
     return list(dict.fromkeys([*clip.genres, *clip.tags]))
+
+
+def collate(items: Sequence[Pair]) -> PairBatch:
+    """Stack tensors, list everything else."""
+    columns: dict[str, Any] = {key: [item[key] for item in items] for key in items[0]}
+    columns["number"] = torch.tensor(columns["number"])
+    for key in ("features", "audio"):
+        if key in columns:
+            columns[key] = torch.stack(columns[key])
+    return columns  # type: ignore[return-value]

@@ -17,8 +17,8 @@ from lightning_n2m.cli import main
 from lightning_n2m.data.shard_file import find_shards
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.audio_tower import LogMelTower, TaggerTower
-from lightning_n2m.mulan.datamodule import HeardStream
 from lightning_n2m.mulan.features import features_of
+from lightning_n2m.mulan.heard_pairs import HeardStream
 from lightning_n2m.mulan.joint import load_joint
 from lightning_n2m.mulan.pairs import PairText
 from lightning_n2m.networks.musicnn import load_musicnn
