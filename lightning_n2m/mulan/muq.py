@@ -43,8 +43,21 @@ class MuQMuLan:
 
     @torch.inference_mode()
     def embed_audio(self, audio: Tensor) -> Tensor:
-        """Windows ``(b, t)`` to unit vectors ``(b, dimension)``."""
-        return nn.functional.normalize(self._model(wavs=audio.to(self._model.device)).float(), dim=-1).cpu()
+        """Windows ``(b, t)`` to unit vectors ``(b, dimension)``.
+
+        Raises:
+            InputError: if the package does not run beside the installed transformers.
+        """
+        from transformers import __version__ as version
+
+        try:
+            found = self._model(wavs=audio.to(self._model.device))
+        except (AttributeError, KeyError) as error:
+            raise InputError(
+                f"The package muq cannot hear audio beside transformers {version} ({error!r}): "
+                "muq 0.1.0 was made for version 4; give --joint a CLAP or towers of your own."
+            ) from error
+        return nn.functional.normalize(found.float(), dim=-1).cpu()
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
