@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
 import logging
 import os
 import pickle
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lightning_n2m.errors import InputError, Interrupted, TrainingFailure
 
@@ -28,11 +31,20 @@ commands:
              test -c configs/cascade/waveform.yaml --data.evaluation_set.shards SHARDS
   predict    make music:         predict -c configs/cascade/spectrogram.yaml --data.prompt "a slow waltz"
   ablate     the evaluation at other settings:  ablate -c configs/cascade/waveform.yaml --output FOLDER
-  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER
+  plan       size, memory and GPU-days of a training, before it runs:
+             plan -c configs/paper/waveform_generator.yaml --gpus 64 --gpu a100
+  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER [--best]
 
-'python -m lightning_n2m COMMAND --help' lists the options of a command,
-'... COMMAND -c CONFIG --print_config' what they come to.
+'python -m lightning_n2m COMMAND --help' lists the options of a command, 'fit --model.help CLASS' and
+'fit --data.help CLASS' those of a stage and of its data (WaveformGenerator, AudioDataModule, ...), and
+'... COMMAND -c CONFIG --print_config' tells what they come to.
+
+A training that a signal ends saves its state and leaves with 128 + the signal's number; wrong input
+leaves with 2.
 """
+
+PLAN = """What a training would need: parameters, operations, memory on each GPU, data and GPU-days.
+Takes every option of 'fit' too: -c CONFIG [-c OVERLAY] [--any.key VALUE]."""
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -47,6 +59,8 @@ def main(args: Sequence[str] | None = None) -> None:
             from lightning_n2m.ablation import ablate
 
             ablate(given[1:], _run)
+        elif given[0] == "plan":
+            _plan(given[1:])
         else:
             _run(None if args is None else given)
     except (InputError, ValueError) as error:
@@ -85,18 +99,49 @@ def _refuse(message: str) -> int:
 
 
 def _export(args: list[str]) -> None:
-    if len(args) != 2 or args[0].startswith("-"):
-        raise InputError("export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER'.")
-    from lightning_n2m.stages.bundle import read_config, save_stage
+    best = "--best" in args
+    folders = [argument for argument in args if argument != "--best"]
+    if len(folders) != 2 or any(folder.startswith("-") for folder in folders):
+        raise InputError(
+            "export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER [--best]'."
+        )
+    from lightning_n2m.stages.bundle import BEST, LAST, save_stage
 
-    save: Callable[[str, str], Path] = save_stage
-    if str(read_config(Path(args[0])).get("class_path")).startswith("lightning_n2m.mulan."):
-        from lightning_n2m.mulan.bundle import save_towers as save
-    print(f"{save(args[0], args[1])} holds the averaged weights and the config of {args[0]}.")
+    written = save_stage(folders[0], folders[1], checkpoint=BEST if best else LAST)
+    print(f"{written} holds the averaged weights and the config of {folders[0]}.")
 
 
-def _run(args: list[str] | None) -> LightningCLI:
-    """Hand over to the LightningCLI of this project; imported only when a command needs it."""
+def _plan(args: list[str]) -> None:
+    from lightning_n2m.plan import plan, table
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InputError(f"plan: {message}; 'python -m lightning_n2m plan --help' lists its options.")
+
+    parser = Parser(prog="python -m lightning_n2m plan", description=PLAN, allow_abbrev=False)
+    parser.add_argument("--gpus", type=int, default=8, metavar="N", help="number of GPUs (default: 8)")
+    parser.add_argument("--gpu", default="a100", metavar="NAME", help="kind of GPU (default: a100)")
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=0.4,
+        metavar="SHARE",
+        help="share of the GPU's peak that training reaches (default: 0.4; measure yours)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    own, rest = parser.parse_known_args(args)
+    config = _run(["fit", *rest], parse_only=True).config_dump
+    found = plan(config, own.gpus, own.gpu, own.utilisation)
+    print(json.dumps(dataclasses.asdict(found), indent=1) if own.json else table(found))
+
+
+def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
+    """Hand over to the LightningCLI of this project; imported only when a command needs it.
+
+    Args:
+        args: Command and options; those of the process when null.
+        parse_only: Neither build nor run anything; ``config_dump`` holds what the options come to.
+    """
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Couldn't infer the batch indices.*")
@@ -116,7 +161,7 @@ def _run(args: list[str] | None) -> LightningCLI:
     from lightning_n2m.callbacks.writer import Output
     from lightning_n2m.stages.bundle import LAST
 
-    if (args or sys.argv[1:])[0] == "predict":
+    if parse_only or (args or sys.argv[1:])[0] == "predict":
         for name in ("lightning.pytorch", "lightning.fabric"):  # who wants music wants no talk of devices
             logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -155,6 +200,16 @@ def _run(args: list[str] | None) -> LightningCLI:
             if self.subcommand == "predict":
                 # `Output` has written them; keeping all would fill the memory.
                 chosen.return_predictions = False
+
+        def instantiate_classes(self) -> None:
+            if parse_only:
+                self._dump_config()
+            else:
+                super().instantiate_classes()
+
+        def _run_subcommand(self, subcommand: str) -> None:
+            if not parse_only:
+                super()._run_subcommand(subcommand)
 
         def instantiate_trainer(self, **kwargs: Any) -> Trainer:
             # TensorBoard in the run's own folder, unless a config names another logger or none.

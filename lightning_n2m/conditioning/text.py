@@ -159,3 +159,47 @@ def _locate(model: str) -> str:
             raise FileNotFoundError("there is no such folder")
         return model
     return str(in_package(model))
+
+
+# Width, width of a head, of the feed-forward layer, number of layers and of heads: what the hub would tell.
+T5_V1_1 = {
+    "small": (512, 64, 1024, 8, 6),
+    "base": (768, 64, 2048, 12, 12),
+    "large": (1024, 64, 2816, 24, 16),
+    "xl": (2048, 64, 5120, 24, 32),
+    "xxl": (4096, 64, 10240, 24, 64),
+}
+
+
+def encoder_size(model: str) -> tuple[int, int] | None:
+    """Parameters of a text encoder, all of them and without the embedding of its words.
+
+    Args:
+        model: As `TextEncoder` takes it. Nothing is loaded but its configuration, and that of T5 v1.1 is
+            known.
+
+    Returns:
+        Both numbers, or none where the model is not at hand.
+    """
+    from transformers import AutoConfig, AutoModelForTextEncoding, T5Config
+
+    size = model.removeprefix("google/t5-v1_1-")
+    if size in T5_V1_1:
+        width, head, hidden, layers, heads = T5_V1_1[size]
+        config = T5Config(
+            d_model=width,
+            d_kv=head,
+            d_ff=hidden,
+            num_layers=layers,
+            num_heads=heads,
+            feed_forward_proj="gated-gelu",
+        )
+    else:
+        try:
+            config = AutoConfig.from_pretrained(_locate(model), local_files_only=True)
+        except (OSError, ValueError, ImportError):
+            return None
+    with torch.device("meta"):
+        encoder = AutoModelForTextEncoding.from_config(config)
+    total = sum(parameter.numel() for parameter in encoder.parameters())
+    return total, total - encoder.get_input_embeddings().weight.numel()

@@ -18,6 +18,7 @@ from lightning_n2m.stages.base import Stage
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
+BEST = Path("checkpoints") / "best.ckpt"
 
 
 def load_stage(folder: str | Path) -> Stage:
@@ -41,17 +42,18 @@ def load_stage(folder: str | Path) -> Stage:
     return stage.eval().requires_grad_(False)
 
 
-def save_stage(run: str | Path, folder: str | Path, half: bool = True) -> Path:
+def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoint: Path = LAST) -> Path:
     """Write the averaged weights of a run and its config as a bundle.
 
     Args:
         run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
         folder: Where to write; a bundle that is there is replaced only when the new one is complete.
         half: Store weights in 16 bits.
+        checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
     """
     run, folder = Path(run), Path(folder)
     config = read_config(run)
-    weights = read_weights(run)
+    weights = read_weights(run, checkpoint=checkpoint)
     build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
@@ -117,12 +119,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
 
 
-def read_weights(folder: Path, prefix: str = "network.") -> dict[str, Tensor]:
-    """Exported weights of a folder, or the averaged ones of a run's last checkpoint.
+def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST) -> dict[str, Tensor]:
+    """Exported weights of a folder, or the averaged ones of a run's checkpoint.
 
     Args:
         folder: The bundle or the run.
         prefix: Name of the part of the trained module that is asked for, with a dot.
+        checkpoint: Which of the run's checkpoints.
 
     Raises:
         InputError: if there are none, or they are damaged.
@@ -132,9 +135,9 @@ def read_weights(folder: Path, prefix: str = "network.") -> dict[str, Tensor]:
             return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
         except SafetensorError as error:
             raise InputError(f"{folder / WEIGHTS} is damaged; export the run again.") from error
-    if not (folder / LAST).is_file():
+    if not (folder / checkpoint).is_file():
         raise InputError(
-            f"{folder} holds neither {WEIGHTS} nor {LAST}; train the stage, or give another folder."
+            f"{folder} holds neither {WEIGHTS} nor {checkpoint}; train the stage, or give another folder."
         )
-    state = read_checkpoint(folder / LAST)["state_dict"]
+    state = read_checkpoint(folder / checkpoint)["state_dict"]
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

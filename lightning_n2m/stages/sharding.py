@@ -8,8 +8,10 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from lightning_n2m.networks.blocks import Block
+from lightning_n2m.networks.blocks import Block, Down, Up
 from lightning_n2m.networks.unet import UNet1d
+
+UNITS = (Block, Down, Up)  # gathered one at a time
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -35,8 +37,8 @@ class FullyShardedStrategy(ModelParallelStrategy):
 def shard(network: UNet1d, mesh: DeviceMesh) -> None:
     """Shard a network in place; keys and shapes of its checkpoint stay as they are.
 
-    Each block is gathered when it runs and let go of afterwards. Parameters are gathered in their own
-    precision and autocast does the rest, so that the numbers are those of DDP.
+    Each block and strided layer is gathered when it runs and let go of afterwards. Parameters are
+    gathered in their own precision and autocast does the rest, so that the numbers are those of DDP.
 
     Args:
         network: What to shard; nothing happens if it is sharded already.
@@ -45,7 +47,7 @@ def shard(network: UNet1d, mesh: DeviceMesh) -> None:
     if isinstance(network, FSDPModule):
         return
     for module in network.modules():
-        if isinstance(module, Block):
+        if isinstance(module, UNITS):
             fully_shard(module, mesh=mesh)
     # Let go of even what the root holds: averaged weights are swapped in shard by shard.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)

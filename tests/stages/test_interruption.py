@@ -18,7 +18,7 @@ from tests.stages.conftest import ROOT, fit, tiny
 from tests.stages.curves import scalars
 
 STAGE = "super_resolution"
-LONG = ["--trainer.max_steps=40", "--trainer.val_check_interval=7", "--checkpoint.every_n_train_steps=5"]
+LONG = ["--trainer.max_steps=24", "--trainer.val_check_interval=7", "--checkpoint.every_n_train_steps=5"]
 
 
 def start(shards: Path, run: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
@@ -86,8 +86,8 @@ def finish(shards: Path, run: Path, *more: str) -> None:
 @pytest.mark.slow
 def test_a_killed_run_repeats_the_uninterrupted_one(shards: Path, tmp_path: Path) -> None:
     finish(shards, tmp_path / "whole", *LONG)
-    assert kill_and_go_on(shards, tmp_path / "killed", 3, random.Random(0), *LONG)
-    assert_equal(tmp_path / "killed", tmp_path / "whole", 40)
+    assert kill_and_go_on(shards, tmp_path / "killed", 2, random.Random(0), *LONG)
+    assert_equal(tmp_path / "killed", tmp_path / "whole", 24)
     assert {path.name for path in (tmp_path / "killed" / "checkpoints").glob("*.ckpt")} == {
         "last.ckpt",
         "best.ckpt",

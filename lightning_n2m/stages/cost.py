@@ -1,0 +1,225 @@
+"""What a training step of a stage costs, from shapes alone: nothing is computed and no weight exists."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from lightning_n2m.conditioning.lowres import LowResolution
+from lightning_n2m.networks.blocks import Block
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.stages.base import Stage
+
+REST = "entry, exit, time"
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Forward and backward pass of one clip.
+
+    Args:
+        parameters: Number of parameters by part of the network.
+        flops: Floating-point operations by part, a multiply-add being two, as PyTorch counts.
+        recomputed_flops: Operations more where activation checkpointing recomputes the blocks.
+        activation_bytes: Most that lives at one time besides weights and gradients.
+        checkpointed_bytes: The same with activation checkpointing.
+        cast_bytes: 16-bit copies of the weights, whatever the number of clips.
+    """
+
+    parameters: dict[str, int]
+    flops: dict[str, int]
+    recomputed_flops: int
+    activation_bytes: int
+    checkpointed_bytes: int
+    cast_bytes: int
+
+
+def step_cost(stage: Stage, mixed: bool) -> StepCost:
+    """Count a training step of one clip.
+
+    Args:
+        stage: A stage on the ``meta`` device.
+        mixed: Whether 16-bit mixed precision is in use.
+    """
+    network = stage.network
+    parameters: dict[str, int] = defaultdict(int)
+    for name, parameter in network.named_parameters():
+        parameters[_part(name)] += parameter.numel()
+    flops, recomputed = _flops(stage, parameters)
+    casts = sum(2 * p.numel() for p in network.parameters() if p.dim() > 1) if mixed else 0
+    plain, checkpointed = (_live_bytes(stage, mixed, switch) - casts for switch in (False, True))
+    return StepCost(dict(parameters), flops, recomputed, plain, checkpointed, casts)
+
+
+def _step(stage: Stage) -> None:
+    """Forward and, where gradients are on, backward pass of one clip."""
+    network = stage.network
+    with torch.device("meta"):
+        x = torch.empty(1, network.channels, round(stage.seconds * stage.output_rate))
+        told, t = _told(stage, x.shape[-1]), torch.empty(1)
+        output = network(x, t, told)
+        if torch.is_grad_enabled():
+            stage.objective.loss(lambda *_: output, x, t, x).weighted.mean().backward()
+
+
+def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
+    """Operations by part, and those of the blocks in one forward pass."""
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        _step(stage)
+    with FlopCounterMode(display=False) as whole:
+        _step(stage)
+    stage.network.zero_grad(set_to_none=True)
+    counted = {
+        name.removeprefix(f"{type(stage.network).__name__}."): sum(operations.values())
+        for name, operations in forward.get_flop_counts().items()
+    }
+    blocks = {
+        name: counted[name]
+        for name, module in stage.network.named_modules()
+        if isinstance(module, Block) and name in counted
+    }
+    # PyTorch cannot tell to whom a backward pass belongs; it is shared out as the forward pass is.
+    by_part = dict.fromkeys(parts, 0)
+    for name in counted:
+        if name in blocks or re.fullmatch(r"(downs|ups)\.\d+", name):
+            by_part[_part(name)] += counted[name]
+    by_part[REST] = forward.get_total_flops() - sum(by_part.values())
+    factor = whole.get_total_flops() / forward.get_total_flops()
+    return {part: round(factor * number) for part, number in by_part.items()}, sum(blocks.values())
+
+
+def _live_bytes(stage: Stage, mixed: bool, checkpointing: bool) -> int:
+    """Peak of what lives in a step besides weights and gradients."""
+    network, live = stage.network, LiveBytes()
+    for parameter in network.parameters():
+        parameter.grad = torch.empty_like(parameter)
+        live.leave_out(parameter, parameter.grad)
+    cast = MetaAutocast() if mixed else None
+    # The mode is not in force where the backward pass recomputes a block, so each block brings it along.
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    hooks = [hook for block in blocks for hook in cast.on(block)] if cast else []
+    before, network.checkpointing = network.checkpointing, checkpointing
+    try:
+        with live, cast or nullcontext():
+            _step(stage)
+    finally:
+        network.checkpointing = before
+        network.zero_grad(set_to_none=True)
+        for hook in hooks:
+            hook.remove()
+    return live.peak
+
+
+def _told(stage: Stage, length: int) -> Conditions:
+    """Conditions of one clip, by shape."""
+    network, conditions = stage.network, Conditions()
+    if stage.conditioner is not None:
+        level = torch.empty(1)
+        if isinstance(stage.conditioner, LowResolution):
+            conditions = Conditions(stacked=torch.empty(1, network.channels, length), level=level)
+        else:
+            frames = -(-length // network.total_stride)
+            assert network.aligned is not None
+            conditions = Conditions(aligned=torch.empty(1, network.aligned.in_channels, frames), level=level)
+    if stage.text is not None:
+        assert network.text_channels is not None
+        states = torch.empty(1, stage.text.max_tokens, network.text_channels)
+        conditions = conditions.with_text(states, torch.empty(states.shape[:2], dtype=torch.bool))
+    return conditions
+
+
+def _part(name: str) -> str:
+    """Where a module or parameter of the U-Net belongs."""
+    found = re.match(r"(downs|blocks_down|ups|blocks_up)\.(\d+)", name)
+    if found is None:
+        return REST
+    return f"level {int(found.group(2)) + 1} {'down' if 'down' in found.group(1) else 'up'}"
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of all storages that operations make, as long as something refers to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def leave_out(self, *tensors: Tensor) -> None:
+        """Do not count these."""
+        self._known.update(tensor.untyped_storage() for tensor in tensors)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what an operation returns, unless it was there before."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self._known:
+                storage = tensor.untyped_storage()
+                self._known.add(storage)
+                weakref.finalize(storage, self._freed, storage.nbytes())
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+        return result
+
+    def _freed(self, size: int) -> None:
+        self.now -= size
+
+
+class MetaAutocast(TorchFunctionMode):
+    """CUDA's autocast to 16 bits for the ``meta`` device, which has none: what the U-Net is made of."""
+
+    NARROW = frozenset(
+        {torch.conv1d, F.conv1d, F.conv_transpose1d, torch.conv_transpose1d, F.linear, torch.matmul}
+        | {F.scaled_dot_product_attention}
+    )
+    WIDE = frozenset({F.group_norm, torch.group_norm, F.layer_norm, torch.layer_norm})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._weights: dict[int, Tensor] = {}  # cast once, as autocast does
+
+    def on(self, module: nn.Module) -> list[RemovableHandle]:
+        """Put the mode in force whenever a module runs, until the hooks are removed."""
+
+        def enter(*_: Any) -> None:
+            self.__enter__()
+
+        def leave(*_: Any) -> None:
+            self.__exit__(None, None, None)
+
+        return [
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave, always_call=True),
+        ]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Cast what goes into an operation."""
+        if func in self.NARROW or func in self.WIDE:
+            narrow = func in self.NARROW
+
+            def cast(value: Any) -> Any:
+                if not isinstance(value, Tensor) or not value.is_floating_point():
+                    return value
+                if not narrow:
+                    return value.float()
+                if not value.is_leaf or not value.requires_grad:
+                    return value.bfloat16()
+                if id(value) not in self._weights:
+                    self._weights[id(value)] = value.bfloat16()
+                return self._weights[id(value)]
+
+            args, kwargs = tree_map(cast, args), tree_map(cast, kwargs or {})
+        return func(*args, **(kwargs or {}))
