@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_n2m.cli import main
 from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.cost import LiveBytes, MetaAutocast, step_cost
@@ -106,11 +107,11 @@ def test_checkpointing_and_mixed_precision_save_memory_and_cost_operations() -> 
 
 
 def test_meta_autocast_narrows_what_autocast_narrows() -> None:
-    conv, norm = nn.Conv1d(4, 4, 3, device="meta"), nn.GroupNorm(2, 4, device="meta")
+    conv, linear = Conv(4, 4, 3, padding=1, device="meta"), nn.Linear(8, 8, device="meta")
     with MetaAutocast():
-        x = conv(torch.empty(1, 4, 8, device="meta"))
+        x = linear(conv(torch.empty(1, 4, 8, device="meta")))
         assert x.dtype == torch.bfloat16
-        assert norm(x).dtype == torch.float32
+        assert nn.LayerNorm(8, device="meta")(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", STAGES)

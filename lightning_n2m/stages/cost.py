@@ -181,11 +181,8 @@ class LiveBytes(TorchDispatchMode):
 class MetaAutocast(TorchFunctionMode):
     """CUDA's autocast to 16 bits for the ``meta`` device, which has none: what the U-Net is made of."""
 
-    NARROW = frozenset(
-        {torch.conv1d, F.conv1d, F.conv_transpose1d, torch.conv_transpose1d, F.linear, torch.matmul}
-        | {F.scaled_dot_product_attention}
-    )
-    WIDE = frozenset({F.group_norm, torch.group_norm, F.layer_norm, torch.layer_norm})
+    NARROW = frozenset({F.conv2d, F.conv_transpose2d, F.linear, F.scaled_dot_product_attention})
+    WIDE = frozenset({F.layer_norm})
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,7 +8,8 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from lightning_n2m.networks.blocks import Block, Down, Up
+from lightning_n2m.networks.blocks import Block
+from lightning_n2m.networks.convolution import Down, Up
 from lightning_n2m.networks.unet import UNet1d
 
 UNITS = (Block, Down, Up)  # gathered one at a time
