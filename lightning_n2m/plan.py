@@ -41,9 +41,9 @@ class Memory:
 
     Args:
         state: Weights, gradients, moments and average that lie here for good.
-        gathered: Weights and gradients of what is unsharded for the moment, and 16-bit copies.
+        gathered: Weights and gradients of what is unsharded for the moment.
         text_encoder: The frozen language model.
-        activations: Of one batch.
+        activations: Of one batch, with 16-bit copies of the weights.
         total: All of it.
         largest_batch: Clips that fit at once.
         largest_batch_checkpointed: The same where activations are recomputed.
@@ -125,17 +125,16 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Pla
     state = STATE_BYTES * sum(cost.parameters.values())
 
     def memory_of(state: float, gathered: float) -> Memory:
-        fixed = state + gathered + text_bytes
-        free = memory * (1 - KEPT_FREE) - fixed
-        one = cost.checkpointed_bytes if checkpointed else cost.activation_bytes
+        chosen = cost.checkpointed if checkpointed else cost.living
+        activations = chosen.fixed + batch * chosen.per_clip
+        free = memory * (1 - KEPT_FREE) - state - gathered - text_bytes
         return Memory(
             state,
             gathered,
             text_bytes,
-            batch * one,
-            fixed + batch * one,
-            max(0, int(free // cost.activation_bytes)),
-            max(0, int(free // cost.checkpointed_bytes)),
+            activations,
+            state + gathered + text_bytes + activations,
+            *(max(0, int((free - kind.fixed) // kind.per_clip)) for kind in (cost.living, cost.checkpointed)),
         )
 
     seconds = clip * effective / (gpus * peak * utilisation)
@@ -156,7 +155,7 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Pla
         accumulated=effective // (batch * gpus),
         clips_of_a_step=effective,
         flops_of_a_step=clip * effective,
-        ddp=memory_of(state, cost.cast_bytes),
+        ddp=memory_of(state, 0),
         fsdp=memory_of(state / gpus, _gathered(stage)),
         seconds_of_a_step=seconds,
         clips_a_day=a_day,
@@ -177,14 +176,14 @@ def _text(text: TextEncoder | None) -> tuple[int | None, int]:
 
 
 def _gathered(stage: Stage) -> float:
-    """Bytes of what FSDP holds unsharded: the rest, and two units with weight, gradient and 16-bit copy."""
+    """Bytes of what FSDP holds unsharded: the rest, and two units, with weight and gradient."""
     units = [
         sum(parameter.numel() for parameter in module.parameters())
         for module in stage.network.modules()
         if isinstance(module, UNITS)
     ]
     rest = sum(parameter.numel() for parameter in stage.network.parameters()) - sum(units)
-    return (rest + 2 * max(units)) * (4 + 4 + 2)
+    return (rest + 2 * max(units)) * (4 + 4)
 
 
 def table(found: Plan) -> str:
@@ -206,7 +205,7 @@ def table(found: Plan) -> str:
     lines += ["", f"{'memory of one GPU, GB':<32}{'DDP':>12}{'FSDP':>14}"]
     for label, name in (
         ("weights, gradients, Adam, average", "state"),
-        ("gathered, and 16-bit copies", "gathered"),
+        ("gathered for the moment", "gathered"),
         ("frozen text encoder", "text_encoder"),
         (f"activations of {found.batch_of_a_gpu} clips", "activations"),
         (f"in all, of {found.gpu_memory / giga:.0f}", "total"),

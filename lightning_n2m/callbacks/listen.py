@@ -125,16 +125,16 @@ def _add(shown: dict[str, dict[str, Tensor]], names: Sequence[str], kind: str, a
 
 
 def _picture(clips: Mapping[str, Tensor], sample_rate: int) -> Any:
-    """Figure of the log-mels of clips ``(1, t)``, one beside the other."""
+    """Figure of the log-mels of clips ``(1, t)``, one below the other: TensorBoard's cards are high."""
     from matplotlib.figure import Figure
 
     settings = MelSettings(sample_rate=sample_rate, hop=sample_rate // 100, f_max=sample_rate / 2)
-    figure = Figure(figsize=(3 * len(clips) + 1, 2.5), layout="constrained")
-    panels = figure.subplots(1, len(clips), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(5, 1.2 * len(clips) + 0.6), layout="constrained")
+    panels = figure.subplots(len(clips), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (kind, audio) in zip(panels, clips.items(), strict=True):
         image = log_mel(audio[None], settings)[0].numpy()
         extent = (0, audio.shape[-1] / sample_rate, 0, len(image))
         axes.imshow(image, origin="lower", aspect="auto", extent=extent, vmin=-1, vmax=1)
-        axes.set(xlabel="seconds", title=kind.replace("_", " "))
-    panels[0].set(ylabel="mel channel")
+        axes.set(ylabel=kind.replace("_guidance_", "\nguidance "), yticks=())
+    panels[-1].set(xlabel="seconds")
     return figure

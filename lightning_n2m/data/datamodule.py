@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -12,27 +10,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightning_n2m.data.cache import Cache
 from lightning_n2m.data.clips import ClipDecoder
 from lightning_n2m.data.derived import Form
+from lightning_n2m.data.loader import Loader
 from lightning_n2m.data.shards import FixedClips, TrainingStream
 from lightning_n2m.data.sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
-
-
-class Loader(DataLoader):
-    """A loader that counts the seconds that training has waited for it, as ``waited``."""
-
-    waited = 0.0
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Batches, as they are asked for."""
-        batches = super().__iter__()
-        while True:
-            began = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - began
-            if batch is None:
-                return
-            yield batch
 
 
 class AudioDataModule(LightningDataModule):
@@ -128,8 +110,6 @@ class AudioDataModule(LightningDataModule):
             batch_size=self.batch_size,
             num_workers=workers,
             pin_memory=self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",  # type: ignore[union-attr]
-            # Forked workers deadlock on the locks of audio and thread libraries that the parent held.
-            multiprocessing_context="forkserver" if workers else None,
         )
 
     def train_dataloader(self) -> DataLoader:

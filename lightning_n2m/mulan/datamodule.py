@@ -13,6 +13,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.loader import Loader
 from lightning_n2m.data.shard_file import RawClip, ShardFile, find_shards
 from lightning_n2m.data.shards import FixedClips, TrainingStream
 from lightning_n2m.diffusion.random import seed_of
@@ -99,13 +100,11 @@ class PairDataModule(LightningDataModule):
             self.shuffle_shards,
             self.start,
         )
-        return DataLoader(
+        return Loader(
             stream,
             self.batch_size,
             num_workers=self.num_workers,
             collate_fn=collate,
-            # Forked workers deadlock on the locks of audio and thread libraries that the parent held.
-            multiprocessing_context="forkserver" if self.num_workers else None,
         )
 
     def _whole(self, split: str) -> DataLoader:

@@ -28,6 +28,19 @@ REST = "entry, exit, time"
 
 
 @dataclass(frozen=True)
+class LivingBytes:
+    """Most that lives at one time in a step besides weights and gradients.
+
+    Args:
+        per_clip: Activations of each clip.
+        fixed: Whatever the number of clips, mostly 16-bit copies of the weights.
+    """
+
+    per_clip: int
+    fixed: int
+
+
+@dataclass(frozen=True)
 class StepCost:
     """Forward and backward pass of one clip.
 
@@ -35,17 +48,15 @@ class StepCost:
         parameters: Number of parameters by part of the network.
         flops: Floating-point operations by part, a multiply-add being two, as PyTorch counts.
         recomputed_flops: Operations more where activation checkpointing recomputes the blocks.
-        activation_bytes: Most that lives at one time besides weights and gradients.
-        checkpointed_bytes: The same with activation checkpointing.
-        cast_bytes: 16-bit copies of the weights, whatever the number of clips.
+        living: What lives in memory.
+        checkpointed: The same with activation checkpointing.
     """
 
     parameters: dict[str, int]
     flops: dict[str, int]
     recomputed_flops: int
-    activation_bytes: int
-    checkpointed_bytes: int
-    cast_bytes: int
+    living: LivingBytes
+    checkpointed: LivingBytes
 
 
 def step_cost(stage: Stage, mixed: bool) -> StepCost:
@@ -60,17 +71,23 @@ def step_cost(stage: Stage, mixed: bool) -> StepCost:
     for name, parameter in network.named_parameters():
         parameters[_part(name)] += parameter.numel()
     flops, recomputed = _flops(stage, parameters)
-    casts = sum(2 * p.numel() for p in network.parameters() if p.dim() > 1) if mixed else 0
-    plain, checkpointed = (_live_bytes(stage, mixed, switch) - casts for switch in (False, True))
-    return StepCost(dict(parameters), flops, recomputed, plain, checkpointed, casts)
+    living, checkpointed = (_living(stage, mixed, switch) for switch in (False, True))
+    return StepCost(dict(parameters), flops, recomputed, living, checkpointed)
 
 
-def _step(stage: Stage) -> None:
-    """Forward and, where gradients are on, backward pass of one clip."""
+def _living(stage: Stage, mixed: bool, checkpointing: bool) -> LivingBytes:
+    few, many = 1, 3
+    low, high = (_peak_bytes(stage, clips, mixed, checkpointing) for clips in (few, many))
+    per_clip = (high - low) // (many - few)
+    return LivingBytes(per_clip, max(0, low - few * per_clip))
+
+
+def _step(stage: Stage, clips: int = 1) -> None:
+    """Forward and, where gradients are on, backward pass."""
     network = stage.network
     with torch.device("meta"):
-        x = torch.empty(1, network.channels, round(stage.seconds * stage.output_rate))
-        told, t = _told(stage, x.shape[-1]), torch.empty(1)
+        x = torch.empty(clips, network.channels, round(stage.seconds * stage.output_rate))
+        told, t = _told(stage, clips, x.shape[-1]), torch.empty(clips)
         output = network(x, t, told)
         if torch.is_grad_enabled():
             stage.objective.loss(lambda *_: output, x, t, x).weighted.mean().backward()
@@ -102,7 +119,7 @@ def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
     return {part: round(factor * number) for part, number in by_part.items()}, sum(blocks.values())
 
 
-def _live_bytes(stage: Stage, mixed: bool, checkpointing: bool) -> int:
+def _peak_bytes(stage: Stage, clips: int, mixed: bool, checkpointing: bool) -> int:
     """Peak of what lives in a step besides weights and gradients."""
     network, live = stage.network, LiveBytes()
     for parameter in network.parameters():
@@ -115,7 +132,7 @@ def _live_bytes(stage: Stage, mixed: bool, checkpointing: bool) -> int:
     before, network.checkpointing = network.checkpointing, checkpointing
     try:
         with live, cast or nullcontext():
-            _step(stage)
+            _step(stage, clips)
     finally:
         network.checkpointing = before
         network.zero_grad(set_to_none=True)
@@ -124,20 +141,22 @@ def _live_bytes(stage: Stage, mixed: bool, checkpointing: bool) -> int:
     return live.peak
 
 
-def _told(stage: Stage, length: int) -> Conditions:
-    """Conditions of one clip, by shape."""
+def _told(stage: Stage, clips: int, length: int) -> Conditions:
+    """Conditions, by shape."""
     network, conditions = stage.network, Conditions()
     if stage.conditioner is not None:
-        level = torch.empty(1)
+        level = torch.empty(clips)
         if isinstance(stage.conditioner, LowResolution):
-            conditions = Conditions(stacked=torch.empty(1, network.channels, length), level=level)
+            conditions = Conditions(stacked=torch.empty(clips, network.channels, length), level=level)
         else:
             frames = -(-length // network.total_stride)
             assert network.aligned is not None
-            conditions = Conditions(aligned=torch.empty(1, network.aligned.in_channels, frames), level=level)
+            conditions = Conditions(
+                aligned=torch.empty(clips, network.aligned.in_channels, frames), level=level
+            )
     if stage.text is not None:
         assert network.text_channels is not None
-        states = torch.empty(1, stage.text.max_tokens, network.text_channels)
+        states = torch.empty(clips, stage.text.max_tokens, network.text_channels)
         conditions = conditions.with_text(states, torch.empty(states.shape[:2], dtype=torch.bool))
     return conditions
 

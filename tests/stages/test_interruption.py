@@ -94,6 +94,24 @@ def test_a_killed_run_repeats_the_uninterrupted_one(shards: Path, tmp_path: Path
     }
 
 
+def test_loader_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
+    """A process whose loader has a worker is killed; nobody is left to hold its standard output."""
+    program = """
+import os, signal
+from lightning_n2m.data.loader import Loader
+if __name__ == "__main__":
+    print(next(iter(Loader(range(100), num_workers=1))), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "program.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "program.py")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout == "tensor([0])\n"
+
+
 @pytest.mark.slow
 def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path: Path) -> None:
     binaries, run = tmp_path / "bin", tmp_path / "run"
