@@ -11,7 +11,7 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -105,9 +105,13 @@ def _export(args: list[str]) -> None:
         raise InputError(
             "export takes two folders: 'python -m lightning_n2m export RUN_FOLDER OUT_FOLDER [--best]'."
         )
-    from lightning_n2m.stages.bundle import BEST, LAST, save_stage
+    from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
-    written = save_stage(folders[0], folders[1], checkpoint=BEST if best else LAST)
+    run, folder = map(Path, folders)
+    save: Callable[..., Path] = save_stage
+    if str(read_config(run).get("class_path")).startswith("lightning_n2m.mulan."):
+        from lightning_n2m.mulan.bundle import save_towers as save
+    written = save(run, folder, checkpoint=BEST if best else LAST)
     print(f"{written} holds the averaged weights and the config of {folders[0]}.")
 
 

@@ -22,6 +22,8 @@ Vectors = NDArray[np.float32]
 Coarse = Literal["float32", "bfloat16"]
 CLIPS, CAPTIONS = 1024, 8192  # Rows and columns of a block of scores.
 _GROUP = 64
+_POOL = 512  # Candidates of a clip, on average, at which the pool is gone through.
+_Found = tuple[Tensor, Tensor, Tensor]  # Rows, columns and coarse scores of candidates.
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
     left = torch.from_numpy(clips).to(kind)
     slack = 2 * rounding(clips.shape[1], coarse)
     best = torch.full((len(clips), k), -torch.inf)  # The k largest coarse scores so far.
-    pool: list[tuple[Tensor, Tensor, Tensor]] = []
+    pool: list[_Found] = []
     offset = 0
     for part in captions:
         for start in range(0, len(part), columns):
@@ -107,10 +109,18 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
                 value = scores[row, column].float()
                 pool.append((row, column + (offset + start), value))
                 best = best if first else _merged(best, row, value)
+                if sum(len(item[0]) for item in pool) > _POOL * len(clips):
+                    pool = [_pruned(pool, best, slack)]
         offset += len(part)
+    row, column, _ = _pruned(pool, best, slack)
+    return _rescored(clips, captions, row.numpy(), column.numpy(), k)
+
+
+def _pruned(pool: Sequence[_Found], best: Tensor, slack: float) -> _Found:
+    """What can still be among the nearest: the bound has risen since most of the pool was found."""
     row, column, value = (torch.cat(part) for part in zip(*pool, strict=True))
     kept = value >= best[row, -1] - slack
-    return _rescored(clips, captions, row[kept].numpy(), column[kept].numpy(), k)
+    return row[kept], column[kept], value[kept]
 
 
 def _at_least(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +152,7 @@ def _rescored(
     row: NDArray[np.int64],
     column: NDArray[np.int64],
     k: int,
-    at_once: int = 1 << 16,
+    at_once: int = 1 << 14,
 ) -> Nearest:
     """Score candidates exactly and keep the k best of each row, which come in any order."""
     ends = np.cumsum([len(part) for part in captions])

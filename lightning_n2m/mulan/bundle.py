@@ -11,15 +11,16 @@ from safetensors.torch import save
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.two_towers import TwoTowers
-from lightning_n2m.stages.bundle import CONFIG, WEIGHTS, read_config, read_weights
+from lightning_n2m.stages.bundle import CONFIG, LAST, WEIGHTS, read_config, read_weights
 from lightning_n2m.storage import write_aside
 
 
-def load_towers(folder: str | Path) -> TwoTowers:
+def load_towers(folder: str | Path, checkpoint: Path = LAST) -> TwoTowers:
     """Build two towers from their config and load their (averaged) weights, ready to embed.
 
     Args:
         folder: What ``export`` wrote, or the folder of a run.
+        checkpoint: Which of the run's checkpoints.
 
     Raises:
         InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
@@ -27,7 +28,7 @@ def load_towers(folder: str | Path) -> TwoTowers:
     folder = Path(folder)
     towers = build_towers(read_config(folder))
     try:
-        towers.load_state_dict(read_weights(folder, ""))
+        towers.load_state_dict(read_weights(folder, "", checkpoint))
     except RuntimeError as error:
         raise InputError(
             f"The weights in {folder} do not fit its {CONFIG}; both must come from one run."
@@ -35,15 +36,18 @@ def load_towers(folder: str | Path) -> TwoTowers:
     return towers.eval().requires_grad_(False)
 
 
-def save_towers(run: str | Path, folder: str | Path) -> Path:
+def save_towers(run: str | Path, folder: str | Path, checkpoint: Path = LAST) -> Path:
     """Write the averaged weights of a run and its config as a bundle, in 32 bits: they are small.
 
     Args:
         run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
         folder: Where to write.
+        checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
     """
     run, folder = Path(run), Path(folder)
-    weights = {name: tensor.contiguous() for name, tensor in load_towers(run).state_dict().items()}
+    weights = {
+        name: tensor.contiguous() for name, tensor in load_towers(run, checkpoint).state_dict().items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     write_aside(folder / CONFIG, yaml.safe_dump({"model": read_config(run)}, sort_keys=False))
     write_aside(folder / WEIGHTS, save(weights))
