@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import Location, filesystem, is_url, join, open_read, read_bytes
+from lightning_n2m.storage import Location, filesystem, is_folder, is_url, join, open_read, read_bytes
 
 # Endings taken for audio; those that libsndfile cannot read are named as unreadable, not passed over.
 ENDINGS = (
@@ -55,12 +56,19 @@ def load(path: str) -> Path | bytes:
     Raises:
         OSError: if it is not there.
     """
-    if member := _MEMBER.fullmatch(path):
-        place, start, size = member[1], int(member[2]), int(member[3])
-        with open_read(place) as file:
-            file.seek(start)
-            return file.read(size)
-    return read_bytes(path) if is_url(path) else Path(path)
+    member = _MEMBER.fullmatch(path)
+    if not member and not is_url(path):
+        return Path(path)
+    try:
+        if not member:
+            return read_bytes(path)
+        with open_read(member[1]) as file:
+            file.seek(int(member[2]))
+            return file.read(int(member[3]))
+    except (OSError, InputError):
+        raise
+    except Exception as error:  # every kind of storage has errors of its own
+        raise OSError(errno.EIO, str(error) or type(error).__name__, path) from error
 
 
 def check_mounted(path: str, root: str) -> None:
@@ -71,11 +79,20 @@ def check_mounted(path: str, root: str) -> None:
         root: Folder of the collection.
 
     Raises:
-        InputError: if the disk of the file seems to be no longer mounted.
+        InputError: if the disk of the file seems to be no longer mounted, or its bucket out of reach.
     """
     member = _MEMBER.fullmatch(path)
     file = member[1] if member else path
-    if is_url(file) or not root:
+    if is_url(file):
+        bucket = "/".join(file.split("/")[:3])
+        try:
+            reached = is_folder(bucket)
+        except Exception:  # every kind of storage has errors of its own
+            reached = False
+        if not reached:
+            raise InputError(f"{bucket} cannot be reached; once it can, run the same command again to go on.")
+        return
+    if not root:
         return
     folder = Path(file).parent
     try:

@@ -101,11 +101,11 @@ def _strangers(folder: Location, index: Index) -> Iterator[Problem]:
 
 
 def _twice(tracks: array[int]) -> Iterator[Problem]:
-    previous = None
-    for track in sorted(tracks):
-        if track == previous:
-            yield Problem("index.json", f"track {track:016x} lies in more than one shard")
-        previous = track
+    import numpy as np
+
+    found = np.sort(np.frombuffer(tracks, np.uint64)) if tracks else np.zeros(0, np.uint64)
+    for track in np.unique(found[1:][found[1:] == found[:-1]]):
+        yield Problem(INDEX, f"track {track:016x} lies in more than one shard")
 
 
 def check(shard: Shard, folder: Location, index: Index) -> Checked:

@@ -127,6 +127,23 @@ def test_music_and_shards_may_lie_behind_urls(manifest: Path, shards: Path, tmp_
         memory.rm("/bucket", recursive=True)
 
 
+def test_a_bucket_out_of_reach_ends_the_run_and_a_lost_object_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("waltz", "hymn", "tango"):
+        memory.put(str(CLIPS / f"{name}.ogg"), f"/lake/music/{name}.ogg")
+    listed = ["--source", "memory://lake/music", "--output", str(tmp_path / "m.jsonl"), "--workers", "1"]
+    assert main(["manifest", *listed]) == 0
+    memory.rm("/lake/music/hymn.ogg")
+    shard(tmp_path / "m.jsonl", tmp_path / "one", "--workers", "1")
+    assert '"hymn.ogg"' in (tmp_path / "one/rejected.jsonl").read_text()
+    memory.rm("/lake", recursive=True)
+    more = ["--manifest", str(tmp_path / "m.jsonl"), "--output", str(tmp_path / "two"), "--workers", "1"]
+    assert main(["shard", *more, *SHORT]) == 2
+    assert "memory://lake cannot be reached" in capsys.readouterr().err
+
+
 # The manifest ------------------------------------------------------------------------------------
 
 
