@@ -78,7 +78,9 @@ class EndpointWriter:
                         answer = future.result()
                     except InputError as error:
                         failed = failed or error
-                        pool.shutdown(wait=False, cancel_futures=True)
+                        # Not by shutting the pool down: what that cancels, as_completed would wait for.
+                        for other in asked:
+                            other.cancel()
                         continue
                     yield asked[future], answer
                 if failed:
