@@ -29,7 +29,7 @@ from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 
 RECIPE = Path(__file__).parents[1] / "configs" / "starter" / "super_resolution.yaml"
-CLIPS, STEPS, WARMUP, ROUNDS = 16, 12, 2, 3
+CLIPS, STEPS, WARMUP, ROUNDS = 8, 10, 2, 3
 
 
 class Clips(IterableDataset):
@@ -110,7 +110,7 @@ def measure() -> Iterable[Result]:
         mine += ours()[WARMUP:]
         theirs += bare()[WARMUP:]
     yield Result(
-        "training steps a second (super-resolution starter, 16 clips, 1 thread)",
+        "training steps a second (super-resolution starter, 8 clips, 1 thread)",
         1 / statistics.median(mine),
         1 / statistics.median(theirs),
         f"a bare loop in PyTorch {version('torch').partition('+')[0]}",
