@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -40,8 +39,10 @@ def _alone(captions: str, clips: str) -> None:
     began = time.perf_counter()
     nearest(np.array(left), [right], TOP)
     rate = len(left) / (time.perf_counter() - began)
-    # Pages of the mapped file count too, though the system could take them back at any time.
-    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    # Pages of the mapped file count too, though the system could take them back at any time. Not ru_maxrss,
+    # which a process inherits from the one that started it.
+    (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    print(rate, int(peak.split()[1]) * 1024)
 
 
 def measure() -> Iterable[Result]:

@@ -20,7 +20,7 @@ from lightning_n2m.errors import InputError
 
 Vectors = NDArray[np.float32]
 Coarse = Literal["float32", "bfloat16"]
-CLIPS, CAPTIONS = 1024, 8192  # Rows and columns of a block of scores.
+CLIPS, CAPTIONS = 1024, 2048  # Rows and columns of a block of scores.
 _GROUP = 64
 _POOL = 512  # Candidates of a clip, on average, at which the pool is gone through.
 _Found = tuple[Tensor, Tensor, Tensor]  # Rows, columns and coarse scores of candidates.
@@ -94,23 +94,25 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
     slack = 2 * rounding(clips.shape[1], coarse)
     best = torch.full((len(clips), k), -torch.inf)  # The k largest coarse scores so far.
     pool: list[_Found] = []
-    offset = 0
+    pooled = offset = 0
     for part in captions:
         for start in range(0, len(part), columns):
             right = torch.from_numpy(np.array(part[start : start + columns])).to(kind)
-            scores = left @ right.T
-            first = not pool and scores.shape[1] >= k
+            scores = right @ left.T
+            first = not pool and len(scores) >= k
             if first:  # Else every score of the first block would pass.
-                best = scores.topk(k, dim=1).values.float()
+                best = scores.T.topk(k, dim=1).values.float()
             # Rounded down, so that a bound in the scores' own precision is never too strict.
-            bound = torch.nextafter((best[:, -1:] - slack).to(kind), torch.tensor(-torch.inf, dtype=kind))
+            bound = torch.nextafter((best[:, -1] - slack).to(kind), torch.tensor(-torch.inf, dtype=kind))
             row, column = _at_least(scores, bound)
             if len(row):
-                value = scores[row, column].float()
+                value = scores[column, row].float()
                 pool.append((row, column + (offset + start), value))
+                pooled += len(row)
                 best = best if first else _merged(best, row, value)
-                if sum(len(item[0]) for item in pool) > _POOL * len(clips):
+                if pooled > _POOL * len(clips):
                     pool = [_pruned(pool, best, slack)]
+                    pooled = len(pool[0][0])
         offset += len(part)
     row, column, _ = _pruned(pool, best, slack)
     return _rescored(clips, captions, row.numpy(), column.numpy(), k)
@@ -124,17 +126,22 @@ def _pruned(pool: Sequence[_Found], best: Tensor, slack: float) -> _Found:
 
 
 def _at_least(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns where scores ``(n, m)`` reach the bound ``(n, 1)`` of their row, row by row.
+    """Rows and columns of clips and captions whose scores ``(captions, clips)`` reach the bound ``(clips,)``.
 
-    Few do, so groups of columns are ruled out by their largest first: one pass over the memory, not three.
+    Few do, so groups of captions are ruled out by their largest first: one pass over the memory, not three.
+
+    Returns:
+        Clips, in ascending order, and captions.
     """
-    wide = torch.nn.functional.pad(scores, (0, -scores.shape[1] % _GROUP), value=-torch.inf)
-    groups = wide.unflatten(1, (-1, _GROUP))
-    hit, group = torch.nonzero(groups.amax(dim=2) >= bound, as_tuple=True)
-    place, column = torch.nonzero(groups[hit, group] >= bound[hit], as_tuple=True)
-    column += group[place] * _GROUP
-    inside = column < scores.shape[1]  # While there is no bound yet, the filling passes too.
-    return hit[place][inside], column[inside]
+    if lacking := -len(scores) % _GROUP:
+        scores = torch.nn.functional.pad(scores, (0, 0, 0, lacking), value=-torch.inf)
+    groups = scores.unflatten(0, (-1, _GROUP))
+    group, hit = torch.nonzero(groups.amax(dim=1) >= bound, as_tuple=True)
+    place, column = torch.nonzero(groups[group, :, hit] >= bound[hit, None], as_tuple=True)
+    row, column = hit[place], column + group[place] * _GROUP
+    inside = column < len(scores) - lacking  # While there is no bound yet, the filling passes too.
+    row, order = row[inside].sort(stable=True)
+    return row, column[inside][order]
 
 
 def _merged(best: Tensor, row: Tensor, value: Tensor) -> Tensor:
