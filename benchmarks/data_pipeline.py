@@ -117,14 +117,14 @@ def _growth(folder: Path) -> Iterable[Result]:
         for number in range(size):
             place = music / f"{number // 500:03d}"
             place.mkdir(parents=True, exist_ok=True)
-            soundfile.write(place / f"{number:05d}.wav", 0.1 * draw.normal(size=6000), 12_000)
+            soundfile.write(place / f"{number:05d}.wav", 0.1 * draw.normal(size=9600), 8000)
         manifest = folder / f"{size}.jsonl"
         costs["manifest"][size] = pipeline(
             "manifest", "--source", music, "--output", manifest, "--workers", "1", "--minimum-seconds", "0.1"
         )
         costs["shard"][size] = pipeline(
             "shard", "--manifest", manifest, "--output", folder / f"shards{size}", "--workers", "1",
-            "--clip-seconds", "0.5",
+            "--clip-seconds", "1",
         )  # fmt: skip
         shutil.rmtree(music)
     small, middle, large = sizes

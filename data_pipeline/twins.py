@@ -14,6 +14,8 @@ DIFFERENT = 0.15  # Share of bits by which two copies may differ; unrelated trac
 _KEYS = 21  # Parts of a signature of which two copies must have one in common: 24 bits each.
 _NEIGHBOURS = 200  # Entries of one key that each is compared with, at most: silence has but one key.
 _BLOCK = 1 << 16
+# A sound that never changes, and one too short to listen to, has few bits set and no signature to speak of.
+_FEWEST = 64
 
 
 def twins(signatures: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int]]:
@@ -53,6 +55,8 @@ def _blocks(signatures: Iterable[tuple[int, bytes]], entry: numpy.dtype) -> Iter
 
     rows: list[tuple[int, numpy.ndarray]] = []
     for number, bits in signatures:
+        if int.from_bytes(bits).bit_count() < _FEWEST:
+            continue
         rows.append((number, np.frombuffer(bits, np.uint8)))
         if len(rows) == _BLOCK:
             yield np.array(rows, entry)
