@@ -55,6 +55,19 @@ class GenerativeModule(LightningModule):
         self.sample_rate, self.seconds = sample_rate, seconds
         self.text, self.conditioner = text, conditioner
         self.sampling, self.scale = sampling, scale
+        entrance = None if conditioner is None else conditioner.entrance
+        stacked = network.entry.in_channels - network.channels
+        for name, needed, there in (
+            ("stacked_channels", entrance == "stacked", stacked > 0),
+            ("aligned_channels", entrance == "aligned", network.aligned is not None),
+            ("text_channels", text is not None, network.text_channels is not None),
+        ):
+            if needed != there:
+                raise InputError(
+                    f"model.network.{name} is {'not set, but' if needed else 'set, but nothing that'} "
+                    f"{type(self).__name__} {'needs it' if needed else 'is told goes there'}; "
+                    f"{'set' if needed else 'leave out'} it."
+                )
 
     @property
     def output_rate(self) -> float:
@@ -78,6 +91,11 @@ class GenerativeModule(LightningModule):
         """Add prompts; an empty one is the null text."""
         assert self.text is not None
         encoded = self.text.encode(captions, self.device)
+        if encoded.states.shape[-1] != self.network.text_channels:
+            raise InputError(
+                f"model.network.text_channels is {self.network.text_channels}, but the vectors of "
+                f"{self.text.model} have {encoded.states.shape[-1]} numbers; set it to that."
+            )
         empty = torch.tensor([not caption.strip() for caption in captions], device=self.device)
         return conditions.with_text(encoded.states, encoded.mask).drop_text(empty)
 

@@ -87,6 +87,24 @@ def test_an_unknown_key_or_value(
     assert word in refused(capsys, "fit", *tiny("super_resolution", shards, tmp_path, option))
 
 
+@pytest.mark.parametrize(
+    ("stage", "option", "said"),
+    [
+        (
+            "super_resolution",
+            "--model.network.stacked_channels=0",
+            "model.network.stacked_channels is not set",
+        ),
+        ("super_resolution", "--model.network.aligned_channels=80", "model.network.aligned_channels is set"),
+        ("waveform_generator", "--model.network.text_channels=100", "have 384 numbers"),
+    ],
+)
+def test_parts_that_do_not_fit_together(
+    capsys: pytest.CaptureFixture[str], shards: Path, tmp_path: Path, stage: str, option: str, said: str
+) -> None:
+    assert said in refused(capsys, "fit", *tiny(stage, shards, tmp_path, option))
+
+
 def test_the_checkpoint_of_another_stage(
     capsys: pytest.CaptureFixture[str], runs: Path, shards: Path, tmp_path: Path
 ) -> None:
