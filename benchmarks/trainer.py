@@ -81,7 +81,7 @@ def ours() -> list[float]:
 
 
 def bare() -> list[float]:
-    """Processor seconds of each step of a plain loop: the same network, data, loss, clipping and optimiser."""
+    """The same of a plain loop: the same network, data, loss, clipping and optimiser."""
     module = stage()
     optimizer, schedule = module.optimisation.build(module.network)
     ends = []
