@@ -52,8 +52,9 @@ def write_report(
     if judgement.tags is not None and judgement.tags[0].tags:
         words(judgement).savefig(plots / "tags.png", dpi=110)
         parts.append(_image("tags.png", "Tags that prompts name: how well they are heard."))
-    pictures(clips).savefig(plots / "spectrograms.png", dpi=70)
-    parts.append(_image("spectrograms.png", "Left: generated; right: the real clip of the same prompt."))
+    # Small enough to lie in a repository, beside a card.
+    pictures(clips).savefig(plots / "spectrograms.jpg", dpi=70, pil_kwargs={"quality": 70})
+    parts.append(_image("spectrograms.jpg", "Left: generated; right: the real clip of the same prompt."))
     if repetition is not None:
         parts.append(_repetition(repetition, clips))
     (folder / "audio.html").write_text(_audio(folder, clips), encoding="utf-8")
