@@ -18,15 +18,9 @@ from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.cost import LiveBytes, MetaAutocast, step_cost
+from tests.stages.conftest import STAGES
 
 ROOT = Path(__file__).parents[1]
-STAGES = (
-    "waveform_generator",
-    "waveform_cascader",
-    "spectrogram_generator",
-    "spectrogram_vocoder",
-    "super_resolution",
-)
 MILLIONS = dict(zip(STAGES, (724, 487, 745, 25.7, 81), strict=True))
 
 
