@@ -130,7 +130,7 @@ class Block(nn.Module):
 def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """Attention of ``(b, heads, n, width)``."""
     if q.requires_grad and q.device.type == "cpu":
-        # The fused kernel's backward pass takes ten times as long there as the plain products.
+        # The fused kernel's backward pass is far slower there than the plain products.
         with sdpa_kernel(SDPBackend.MATH):
             return F.scaled_dot_product_attention(q, k, v, attn_mask)
     return F.scaled_dot_product_attention(q, k, v, attn_mask)
