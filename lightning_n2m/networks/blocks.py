@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.networks.embedding import rotate
@@ -40,8 +40,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, c, t)`` to ``(b, c, t)``."""
-        q, k, v = (_split(y, self.heads) for y in self.qkv(self.norm(x)).chunk(3, dim=1))
-        attended = _attend(rotate(q), rotate(k), v)
+        qk, v = self.qkv(self.norm(x)).split([2 * x.shape[1], x.shape[1]], dim=1)
+        q, k = rotate(_split(qk, 2 * self.heads)).chunk(2, dim=1)
+        attended = _attend(q, k, _split(v, self.heads))
         return self.mlp(x + self.out(_merge(attended)))
 
 
@@ -71,7 +72,7 @@ class CrossAttention(nn.Module):
         visible = (mask | ~present[:, None])[:, None, None, :]
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1))
-        attended = self.out(_merge(_attend(q, k, v, attn_mask=visible)))
+        attended = self.out(_merge(_attend(q, k, v, visible)))
         return self.mlp(x + attended * present[:, None, None])
 
 
@@ -127,13 +128,16 @@ class Block(nn.Module):
         return x
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-    """Attention of ``(b, heads, n, width)``."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Attention of ``(b, heads, n, width)`` to the keys where ``visible`` ``(b, 1, 1, m)`` is true."""
     if q.requires_grad and q.device.type == "cpu":
-        # The fused kernel's backward pass is far slower there than the plain products.
-        with sdpa_kernel(SDPBackend.MATH):
-            return F.scaled_dot_product_attention(q, k, v, attn_mask)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask)
+        # The fused kernel's backward pass is many times slower there than the plain products, and PyTorch's
+        # own plain products are taken in 32 bits.
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        if visible is not None:
+            scores = scores + torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)
+        return scores.softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, visible)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -36,19 +36,41 @@ class _ScaleShift(torch.autograd.Function):
         return grad * scale, _sum_over_time(grad * x), _sum_over_time(grad), None
 
 
-class _Moments(torch.autograd.Function):
-    """Mean and mean square over time of ``(b, c, t)``: two of ``(b, c, 1)`` in float32."""
+class _GroupNorm(torch.autograd.Function):
+    """GroupNorm of ``(b, c, t)``, with SiLU on top if asked, in as few operations as can be."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(x)
-        return _sum_over_time(x) / x.shape[-1], _sum_over_time(x * x) / x.shape[-1]
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool
+    ) -> Tensor:
+        b, c, t = x.shape
+        ctx.count = c // groups * t
+        mean = _sum_over_time(x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
+        square = _sum_over_time(x * x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
+        inverse = (square - mean * mean).clamp_(min=0).add_(eps).rsqrt_()
+        scale = inverse * weight.view(groups, -1)
+        shift = torch.addcmul(bias.view(groups, -1), mean, scale, value=-1).view(b, c, 1).to(x.dtype)
+        scale = scale.view(b, c, 1).to(x.dtype)
+        ctx.silu = silu
+        ctx.save_for_backward(x, weight, mean, inverse, scale, shift)
+        y = torch.addcmul(shift, x, scale)
+        return F.silu(y, inplace=True) if silu else y
 
     @staticmethod
-    def backward(ctx: Any, grad_mean: Tensor, grad_square: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        shift, scale = (g / x.shape[-1] for g in (grad_mean, 2 * grad_square))
-        return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        x, weight, mean, inverse, scale, shift = ctx.saved_tensors
+        if ctx.silu:
+            grad = torch.ops.aten.silu_backward(grad, torch.addcmul(shift, x, scale))
+        b, groups, _ = mean.shape
+        total = _sum_over_time(grad).view(b, groups, -1)
+        # Gradient of the weight, sample by sample: the sum of grad times what was normalised.
+        product = (_sum_over_time(grad * x).view(b, groups, -1) - mean * total) * inverse
+        rows = weight.view(groups, -1)
+        slope = (rows * product).sum(-1, keepdim=True) * inverse * inverse / -ctx.count
+        offset = (rows * total).sum(-1, keepdim=True) * inverse / -ctx.count - slope * mean
+        slope, offset = (v.expand_as(total).reshape_as(scale).to(x.dtype) for v in (slope, offset))
+        inner = torch.addcmul(offset, x, slope).addcmul_(grad, scale)
+        return inner, product.sum(0).view_as(weight), total.sum(0).view_as(weight), None, None, None
 
 
 def _sum_over_time(x: Tensor) -> Tensor:
@@ -61,7 +83,8 @@ def _sum_over_time(x: Tensor) -> Tensor:
     if x.dtype.itemsize == 2:
         whole = x.shape[-1] - x.shape[-1] % _CHUNK
         chunks = rows[:, :whole].unflatten(1, (-1, _CHUNK)).sum(2)
-        rows = torch.cat([chunks, rows[:, whole:]], dim=1).float()
+        rows = torch.cat([chunks, rows[:, whole:]], dim=1) if whole < x.shape[-1] else chunks
+        return rows.sum(1, dtype=torch.float32)[..., None]
     return rows.sum(1)[..., None]
 
 
@@ -91,16 +114,7 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, silu: bool = False) -> Tensor:
         """``(b, c, t)`` to the same."""
-        b, c, _ = x.shape
-        mean, square = (m.view(b, self.num_groups, -1).mean(-1, keepdim=True) for m in _moments(x))
-        inverse = (square - mean * mean).clamp(min=0).add(self.eps).rsqrt()
-        scale = inverse * self.weight.view(self.num_groups, -1)
-        shift = self.bias.view(self.num_groups, -1) - mean * scale
-        return scale_shift(x, scale.view(b, c, 1), shift.view(b, c, 1), silu)
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    return _Moments.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+        return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps, silu)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class CombineEmbedding(nn.Module):

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.networks.convolution import Conv, Down, Up, channels_last
+from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
 from lightning_n2m.networks.embedding import TimeEmbedding
 from lightning_n2m.networks.pointwise import CombineEmbedding
 
@@ -104,7 +104,7 @@ class UNet1d(nn.Module):
 
         self.time = TimeEmbedding(base_channels)
         self.level = TimeEmbedding(base_channels) if augmentation_level else None
-        self.entry = Conv(channels + stacked_channels, base_channels, 3, padding=1)
+        self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
         self.combine_entry = CombineEmbedding(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
@@ -150,7 +150,7 @@ class UNet1d(nn.Module):
             embedding = embedding + self.level(torch.zeros_like(t) if told.level is None else told.level)
         embedding = F.silu(embedding)
 
-        x = channels_last(self.entry(x))  # A single channel lies in both orders, so it says neither.
+        x = self.entry(x)
         skips = [self.combine_entry(x, embedding)]
         for down, blocks in zip(self.downs, self.blocks_down, strict=True):
             x = self._run(blocks, down(x), embedding, told)

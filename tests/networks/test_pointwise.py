@@ -4,13 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_n2m.networks.convolution import channels_last
 from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm, scale_shift
 
 
 def sequence(dtype=torch.float32, length=150, channels=24, offset=0.0):
     torch.manual_seed(0)
-    return channels_last(torch.randn(3, channels, length, dtype=torch.float64) + offset).to(dtype)
+    return (torch.randn(3, length, channels, dtype=torch.float64) + offset).to(dtype).mT
 
 
 def like_torch(norm):
