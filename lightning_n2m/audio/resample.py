@@ -72,10 +72,10 @@ def fft_upsample(samples: Tensor, length: int, context: int = 64) -> Tensor:
     padded = torch.nn.functional.pad(samples.flatten(0, -2)[None], (context, context), mode="reflect")[0]
     padded = padded.view(*samples.shape[:-1], time + 2 * context)
     edge = round(context * ratio)
-    spectrum = torch.fft.rfft(padded.float())
+    spectrum = torch.fft.rfft(padded.float(), norm="forward")
     if padded.shape[-1] % 2 == 0 and length > time:
         # The bin at the old Nyquist frequency stood for both signs; from now on it is only one.
         spectrum = torch.cat([spectrum[..., :-1], spectrum[..., -1:] / 2], dim=-1)
     total = length + 2 * edge
-    raised = torch.fft.irfft(spectrum, n=total) * (total / padded.shape[-1])
+    raised = torch.fft.irfft(spectrum, n=total, norm="forward")
     return raised[..., edge : edge + length].to(samples.dtype)

@@ -70,4 +70,4 @@ def overlapped(
         total[..., start:stop] += part * weight
         weights[start:stop] += weight
     assert total is not None
-    return total / weights
+    return total.div_(weights)

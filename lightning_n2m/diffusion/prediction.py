@@ -28,7 +28,7 @@ class Denoised:
     @staticmethod
     def from_x0(x0: Tensor, x_t: Tensor, level: NoiseLevel) -> Denoised:
         """The pair that has this ``x0``, for example after it was clipped."""
-        return Denoised(x0, (x_t - level.alpha * x0) / level.sigma)
+        return Denoised(x0, torch.addcmul(x_t, level.alpha, x0, value=-1).div_(level.sigma))
 
 
 def prediction_target(kind: Prediction, x0: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:

@@ -102,9 +102,9 @@ def dpm_solver_step(
     if previous is not None and there != math.inf:
         past_x0, past = previous
         slope = (there - here) / (2 * (here - past))
-        x0 = (1 + slope) * x0 - slope * past_x0
+        x0 = torch.lerp(past_x0, x0, 1 + slope)
     decay = math.exp((here - there) / 2)
-    return _alpha(-there) / _alpha(-here) * x + _alpha(there) * (1 - decay) * x0
+    return (_alpha(-there) / _alpha(-here) * x).add_(x0, alpha=_alpha(there) * (1 - decay))
 
 
 def _alpha(log_snr: float) -> float:

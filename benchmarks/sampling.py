@@ -1,0 +1,85 @@
+"""The starter's cascade from a text to music: how fast, and in how much memory as the music grows longer.
+
+The refiners' networks work in windows. What grows with the music is the music itself: seven sequences of its
+length live at once (x_t, noise, condition, the last estimate, the windows' sum and weights, the next
+estimate), 200 MB in all at 5 minutes of 24 kHz. A generator is not trained on crops: it hears all of its
+piece at once, and grows with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.music import ROOT
+from benchmarks.result import Result
+
+SECONDS, LONG, FEW = 30.0, 300.0, 2  # seconds of music; memory does not depend on the steps
+PROMPT = "a slow waltz for solo piano"
+
+
+ROUTES = ("waveform", "spectrogram")
+
+
+def measure() -> Iterable[Result]:
+    for route in ROUTES:
+        rate = SECONDS / _alone(route, SECONDS, None)["seconds"]
+        question = f"sampling: text to {SECONDS:g} s, {route} route"
+        yield Result(question, rate, 1.0, "real time", "audio-s/s", target=1.0)
+    yield from memory()
+
+
+def memory() -> Iterable[Result]:
+    """Ten times the music, of all stages and of the refiners alone."""
+    for route in ROUTES:
+        for what, first in (("all stages", 0), ("refiners", 1)):
+            short, long = (_alone(route, seconds, FEW, first)["megabytes"] for seconds in (SECONDS, LONG))
+            question = f"sampling: peak memory of {LONG / 60:g} minutes, {route} route, {what}"
+            yield Result(question, long, short, f"itself at {SECONDS:g} s", "MB", 0.8, False)
+
+
+def _alone(route: str, seconds: float, total: int | None, first: int = 0) -> dict[str, float]:
+    """The cascade in a process of its own, from its first or a later stage on."""
+    command = [sys.executable, "-m", "benchmarks.sampling", json.dumps([route, seconds, total, first])]
+    said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(said)
+
+
+def _generate(route: str, seconds: float, total: int | None, first: int) -> dict[str, float]:
+    """Seconds from the text to the audio, stages loaded, and the most memory in MB that the process held."""
+    import torch
+    import yaml
+
+    from lightning_n2m.cascade import StageRun
+    from lightning_n2m.diffusion.random import SampleRandom
+
+    config = yaml.safe_load((ROOT / f"configs/cascade/{route}.yaml").read_text())["model"]["init_args"]
+    stages = [
+        StageRun(**config[name] | ({"total": total} if total else {})).load()
+        for name in ("generator", "refiner", "super_resolution")
+    ]
+    channels, steps = stages[0].network.channels, round(seconds * stages[0].output_rate)
+    signal = torch.zeros(1, channels, steps) if first else None
+    began = time.perf_counter()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=_fast_in_16_bits()):
+        for stage in stages[first:]:
+            signal = stage.generate([PROMPT], seconds, SampleRandom("0", [0]), signal)
+    took = time.perf_counter() - began
+    (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    return {"seconds": took, "megabytes": int(peak.split()[1]) / 1024}
+
+
+def _fast_in_16_bits() -> bool:
+    """Whether `make music` would take 16 bits on this processor."""
+    flags = Path("/proc/cpuinfo").read_text()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)  # the stages' folders are relative
+    print(json.dumps(_generate(*json.loads(sys.argv[1]))))
