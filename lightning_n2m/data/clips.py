@@ -7,7 +7,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_n2m.audio.io import probe, read, to_mono
@@ -58,9 +57,7 @@ class ClipDecoder:
             raise InputError(
                 f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
             ) from error
-        if (
-            not crop.sum().isfinite()
-        ):  # a sum passes on what is no number, at a tenth of the cost of asking each
+        if not crop.sum().isfinite():  # what is no number makes the sum none; cheaper than asking each
             raise InputError(
                 f"{name} holds samples that are no numbers; build its shard again from a sound file."
             )

@@ -12,6 +12,7 @@ import torch
 from lightning_n2m.audio.io import probe, read
 from lightning_n2m.cascade import Cascade, StageRun
 from lightning_n2m.cli import main
+from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.bundle import load_stage
 from tests.stages.conftest import ROOT, STAGES
@@ -113,14 +114,26 @@ def test_an_exported_stage_is_the_averaged_one(runs: Path, exported: Path) -> No
         torch.testing.assert_close(of_export.network.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
 
 
+def test_a_prompt_is_encoded_once_and_guidance_is_one_batch(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, encoded, batches = load_stage(exported / "waveform_generator"), [], []
+    assert stage.text is not None and stage.sampling.guidance.scale != 1
+    run = stage.text._run
+    monkeypatch.setattr(stage.text, "_run", lambda texts, device: encoded.append(texts) or run(texts, device))
+    stage.network.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    for _ in range(2):
+        stage.generate(["a slow waltz"], 1.0, SampleRandom(0, [0]))
+    assert encoded == [["a slow waltz"]]
+    assert batches == [2] * 2 * stage.sampling.total
+
+
 def test_long_clips_run_in_windows_without_seams(exported: Path) -> None:
     """A refiner is a local function: in its windows' middle, windowed and whole evaluation nearly agree."""
     stage = load_stage(exported / "super_resolution")
     assert stage.conditioner is not None
     rate = stage.conditioner.rate
     signal = 0.1 * torch.sin(torch.arange(2 * rate) * 440 * 2 * torch.pi / rate)[None, None]
-    from lightning_n2m.diffusion.random import SampleRandom
-
     windowed = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
     stage.seconds = 2.0
     whole = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
