@@ -30,8 +30,6 @@ KEEP = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "500000000",
 }
-
-
 TOKENS = 64  # of the text that our network attends to, where it does
 
 

@@ -2,13 +2,13 @@
 
 Each peer meets a U-Net of ours with as many parameters and operations, counted in the run.
 
-Where the time of a step of `SMALL` goes, in bf16 on two cores with AMX (`torch.profiler`, own time of the
-operators, which add up to 340 ms with the profiler's share): convolutions and products 120 ms, where the peak
-would need 46; passes over sequences between them (multiplications, sums, activations) 115 ms; copies, mostly
-of weights to 16 bits and of their gradients back, 24 ms; Adam 25 ms. Weight gradients run at half the speed
-of a convolution's other two products, and a sequence of 64 channels is passed over in the time in which its
-convolution is computed: that is what keeps thin networks far from the peak. `network.compile()`, which joins
-the passes, was slower here (370 against 314 ms for the two passes, before the norms were one function).
+Where a step of `SMALL` takes its time, ``python -m benchmarks.unet`` prints by operator. On two cores with
+AMX, on 2026-11-23, in bf16: convolutions and products 120 ms, where the peak would need 46; passes over
+sequences between them (multiplications, sums, activations) 115 ms; Adam, some 25 ms; copies 24 ms, of weights
+to 16 bits, of their gradients back, and of Adam's scalars. The gradient of a weight runs at half the speed of
+a convolution's other two products, and to pass over a sequence of 64 channels takes as long as to convolve
+it: that keeps thin networks far from the peak. `network.compile()`, which joins the passes, was slower when
+last tried, before the norms were one function.
 """
 
 from __future__ import annotations
@@ -188,3 +188,22 @@ def _of_recipe(config: dict[str, Any], clips: int | None) -> Settings:
         length=round(stage["seconds"] * build_stage(config["model"]).output_rate),
         batch=clips or config["data"]["init_args"]["batch_size"],
     )
+
+
+def profile(settings: Settings = SMALL) -> str:
+    """Own time of the operators of a training step."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    from benchmarks.network import Trained
+
+    trained = Trained(settings)
+    for _ in range(3):
+        trained.step()
+    with record(activities=[ProfilerActivity.CPU]) as found:
+        trained.step()
+    return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
+
+
+if __name__ == "__main__":
+    print(profile())
