@@ -43,7 +43,7 @@ class Conditioner(ABC):
             like size; 1 in the paper.
     """
 
-    entrance: Literal["stacked", "aligned"]
+    entrances: tuple[Literal["stacked", "aligned"], ...]
 
     def __init__(self, augmentation: Augmentation, scale: float = 1.0) -> None:
         self.augmentation, self.scale = augmentation, scale
@@ -61,6 +61,10 @@ class Conditioner(ABC):
         """Blur a fitted signal, with a standard deviation ``(b,)`` for each sample."""
 
     @abstractmethod
+    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+        """What goes into each entrance, from the fitted, scaled and noised signal."""
+
+    @abstractmethod
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """A listening version ``(b, 1, length)``, at the stage's rate, of a delivered signal."""
 
@@ -74,7 +78,7 @@ class Conditioner(ABC):
             blurred = self.blur(signal, low + (high - low) * spread)
             chosen = chance < self.augmentation.blur_probability
             signal = torch.where(chosen[:, None, None], blurred, signal)
-        return self._noised(signal, level, schedule, random)
+        return self._noised(signal, length, level, schedule, random)
 
     def at_level(
         self, signal: Tensor, length: int, level: float, schedule: Schedule, random: SampleRandom
@@ -82,10 +86,12 @@ class Conditioner(ABC):
         """Sampling: noised to one chosen time and never blurred."""
         signal = self.fit(signal, length) * self.scale
         levels = torch.full((len(signal),), level, device=signal.device)
-        return self._noised(signal, levels, schedule, random)
+        return self._noised(signal, length, levels, schedule, random)
 
-    def _noised(self, signal: Tensor, level: Tensor, schedule: Schedule, random: SampleRandom) -> Conditions:
+    def _noised(
+        self, signal: Tensor, length: int, level: Tensor, schedule: Schedule, random: SampleRandom
+    ) -> Conditions:
         noisy = schedule.at(level).diffuse(signal, random.normal(*signal.shape[1:]))
         # Time 0 means untouched: the schedule's own sigma_0 is not added where none was asked for.
         noisy = torch.where(level[:, None, None] > 0, noisy, signal)
-        return Conditions(**{self.entrance: noisy}, level=level)
+        return Conditions(**self.enter(noisy, length), level=level)

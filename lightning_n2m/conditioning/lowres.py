@@ -23,7 +23,7 @@ class LowResolution(Conditioner):
         scale: See `Conditioner`.
     """
 
-    entrance = "stacked"
+    entrances = ("stacked",)
 
     def __init__(self, rate: int, target_rate: int, augmentation: Augmentation, scale: float = 1.0) -> None:
         super().__init__(augmentation, scale)
@@ -58,6 +58,10 @@ class LowResolution(Conditioner):
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of size 10 (section 4.1)."""
         return blur_1d(signal, std)
+
+    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+        """Stacked with x_t."""
+        return {"stacked": signal}
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """The same as the network is given."""

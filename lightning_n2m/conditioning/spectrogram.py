@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_2d
@@ -16,13 +17,22 @@ class Spectrogram(Conditioner):
         mel: Analysis and scaling: the generator's, to the letter.
         augmentation: Damage in training.
         scale: See `Conditioner`.
+        draft_iterations: Iterations of Griffin and Lim for a draft of the audio, which is stacked
+            onto x_t; 0 for none, as in the paper.
+        draft_scale: The draft is multiplied by this: the stage's own scale.
     """
 
-    entrance = "aligned"
-
-    def __init__(self, mel: MelSettings, augmentation: Augmentation, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        mel: MelSettings,
+        augmentation: Augmentation,
+        scale: float = 1.0,
+        draft_iterations: int = 0,
+        draft_scale: float = 1.0,
+    ) -> None:
         super().__init__(augmentation, scale)
-        self.mel = mel
+        self.mel, self.draft_iterations, self.draft_scale = mel, draft_iterations, draft_scale
+        self.entrances = ("aligned", "stacked") if draft_iterations else ("aligned",)
 
     def degrade(self, audio: Tensor) -> Tensor:
         """Log-mel of real audio."""
@@ -35,6 +45,15 @@ class Spectrogram(Conditioner):
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of 5 x 5 cells (section 4.1)."""
         return blur_2d(signal, std)
+
+    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+        """The spectrogram, and the draft of exactly that: noise in one is noise in the other."""
+        entered = {"aligned": signal}
+        if self.draft_iterations:
+            draft = griffin_lim(signal / self.scale, self.mel, self.draft_iterations)
+            # Pads where the last frame was not whole, crops where it is longer than what is left.
+            entered["stacked"] = self.draft_scale * F.pad(draft, (0, length - draft.shape[-1]))
+        return entered
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """Phases by Griffin and Lim."""

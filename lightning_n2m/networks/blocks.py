@@ -14,9 +14,9 @@ from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm
 class ResidualMlp(nn.Module):
     """The MLP after an attention layer: hidden width twice the channels (appendix B)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.rise = Conv(channels, 2 * channels, 1)
         self.fall = Conv(2 * channels, channels, 1)
         nn.init.zeros_(self.fall.weight)
@@ -29,14 +29,14 @@ class ResidualMlp(nn.Module):
 class SelfAttention(nn.Module):
     """Self-attention over time with its residual MLP."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, groups: int = 32) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.qkv = Conv(channels, 3 * channels, 1, bias=False)
         self.out = Conv(channels, channels, 1)
         nn.init.zeros_(self.out.weight)
-        self.mlp = ResidualMlp(channels)
+        self.mlp = ResidualMlp(channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, c, t)`` to ``(b, c, t)``."""
@@ -53,15 +53,15 @@ class CrossAttention(nn.Module):
     text of section 3.4.
     """
 
-    def __init__(self, channels: int, text_channels: int, heads: int) -> None:
+    def __init__(self, channels: int, text_channels: int, heads: int, groups: int = 32) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.text_norm = nn.LayerNorm(text_channels)
         self.q = Conv(channels, channels, 1, bias=False)
         self.kv = nn.Linear(text_channels, 2 * channels, bias=False)
         self.out = Conv(channels, channels, 1)
-        self.mlp = ResidualMlp(channels)
+        self.mlp = ResidualMlp(channels, groups)
 
     def forward(self, x: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
         """``(b, c, t)``, ``(b, n, d)`` and ``(b, n)`` to ``(b, c, t)``."""
@@ -88,6 +88,7 @@ class Block(nn.Module):
         self_attention: Whether self-attention follows.
         text_channels: Width of the text vectors if cross-attention follows, else none.
         heads: Attention heads.
+        groups: Groups of the norms.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class Block(nn.Module):
         self_attention: bool,
         text_channels: int | None,
         heads: int,
+        groups: int = 32,
     ) -> None:
         super().__init__()
         self.combine = CombineEmbedding(embedding, channels)
-        self.norm_1, self.norm_2 = GroupNorm(channels), GroupNorm(channels)
+        self.norm_1, self.norm_2 = GroupNorm(channels, groups), GroupNorm(channels, groups)
         self.conv_1 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
         self.conv_2 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
         self.shortcut = Conv(channels, channels, 1)
@@ -110,9 +112,9 @@ class Block(nn.Module):
         nn.init.dirac_(self.shortcut.weight)
         assert self.shortcut.bias is not None
         nn.init.zeros_(self.shortcut.bias)
-        self.self_attention = SelfAttention(channels, heads) if self_attention else None
+        self.self_attention = SelfAttention(channels, heads, groups) if self_attention else None
         self.cross_attention = (
-            CrossAttention(channels, text_channels, heads) if text_channels is not None else None
+            CrossAttention(channels, text_channels, heads, groups) if text_channels is not None else None
         )
 
     def forward(self, x: Tensor, embedding: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:

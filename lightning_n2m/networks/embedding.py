@@ -1,4 +1,4 @@
-"""Embeddings of numbers: diffusion time, augmentation level, position."""
+"""Embeddings in vectors: diffusion time, augmentation level, a whole text, position."""
 
 from __future__ import annotations
 
@@ -29,6 +29,26 @@ class TimeEmbedding(nn.Module):
         angles = 1000 * t[:, None].float() * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
         return self.linear(waves.to(self.linear.weight.dtype))
+
+
+class PooledText(nn.Module):
+    """A text as one vector: the mean of its vectors, normalised; exactly zero for the null text.
+
+    Args:
+        text_channels: Width of the text vectors.
+        width: Width of the vector, the base dimension of the network.
+    """
+
+    def __init__(self, text_channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(text_channels)
+        self.linear = nn.Linear(text_channels, width)
+
+    def forward(self, text: Tensor, mask: Tensor) -> Tensor:
+        """``(b, n, d)`` and ``(b, n)`` to ``(b, width)``."""
+        tokens = mask.sum(1, keepdim=True)
+        mean = (text * mask[..., None]).sum(1) / tokens.clamp(min=1)
+        return self.linear(self.norm(mean)) * (tokens > 0)
 
 
 def rotate(x: Tensor) -> Tensor:

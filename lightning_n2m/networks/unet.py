@@ -14,7 +14,7 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
-from lightning_n2m.networks.embedding import TimeEmbedding
+from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
 from lightning_n2m.networks.pointwise import CombineEmbedding
 
 
@@ -44,6 +44,9 @@ class UNet1d(nn.Module):
         stacked_channels: Channels stacked onto x_t.
         aligned_channels: Channels of the aligned input.
         augmentation_level: Whether the noise level of the stacked or aligned signal is told.
+        pooled_text: Add the mean of the text vectors to the time embedding as well, as Imagen does.
+            The paper has cross-attention alone; a small network hears its prompt sooner this way.
+        groups: Groups of the norms; the paper does not give them.
         checkpointing: Recompute the blocks in the backward pass to save memory.
 
     Raises:
@@ -66,6 +69,8 @@ class UNet1d(nn.Module):
         stacked_channels: int = 0,
         aligned_channels: int = 0,
         augmentation_level: bool = False,
+        pooled_text: bool = False,
+        groups: int = 32,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -104,6 +109,7 @@ class UNet1d(nn.Module):
 
         self.time = TimeEmbedding(base_channels)
         self.level = TimeEmbedding(base_channels) if augmentation_level else None
+        self.pooled_text = PooledText(text_channels, base_channels) if pooled_text and text_channels else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
         self.combine_entry = CombineEmbedding(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)
@@ -119,6 +125,7 @@ class UNet1d(nn.Module):
                     self_attention[i],
                     text_channels if cross_attention[i] else None,
                     heads,
+                    groups,
                 )
                 for _ in range(blocks[i])
             )
@@ -148,6 +155,8 @@ class UNet1d(nn.Module):
         embedding = self.time(t)
         if self.level is not None:
             embedding = embedding + self.level(torch.zeros_like(t) if told.level is None else told.level)
+        if self.pooled_text is not None and told.text is not None and told.text_mask is not None:
+            embedding = embedding + self.pooled_text(told.text, told.text_mask)
         embedding = F.silu(embedding)
 
         x = self.entry(x)

@@ -57,6 +57,9 @@ class SpectrogramVocoder(Stage):
         augmentation: Damage of the spectrogram in training.
         condition_scale: Factor of the spectrogram before noise is added; 1 in the paper. About 2.5
             brings music to unit variance, so that the noise levels mean what they mean for audio.
+        draft_iterations: Iterations of Griffin and Lim for a draft of the audio that is stacked onto
+            x_t, so that the network mends phases in place of inventing them; 0, as in the paper, for none.
+        scale: Factor of the target and of the draft alike.
         kwargs: See `Stage`.
 
     Raises:
@@ -70,10 +73,14 @@ class SpectrogramVocoder(Stage):
         seconds: float = 4.0,
         augmentation: Augmentation = Augmentation(t_max=1.0, blur_std=(0.2, 1.0)),
         condition_scale: float = 1.0,
+        draft_iterations: int = 0,
+        scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        conditioner = Spectrogram(mel, augmentation, condition_scale)
-        super().__init__(sample_rate=mel.sample_rate, seconds=seconds, conditioner=conditioner, **kwargs)
+        conditioner = Spectrogram(mel, augmentation, condition_scale, draft_iterations, scale)
+        super().__init__(
+            sample_rate=mel.sample_rate, seconds=seconds, conditioner=conditioner, scale=scale, **kwargs
+        )
         self.mel = mel
         if self.network.total_stride != mel.hop:
             raise InputError(

@@ -55,11 +55,11 @@ class GenerativeModule(LightningModule):
         self.sample_rate, self.seconds = sample_rate, seconds
         self.text, self.conditioner = text, conditioner
         self.sampling, self.scale = sampling, scale
-        entrance = None if conditioner is None else conditioner.entrance
+        entrances = () if conditioner is None else conditioner.entrances
         stacked = network.entry.in_channels - network.channels
         for name, needed, there in (
-            ("stacked_channels", entrance == "stacked", stacked > 0),
-            ("aligned_channels", entrance == "aligned", network.aligned is not None),
+            ("stacked_channels", "stacked" in entrances, stacked > 0),
+            ("aligned_channels", "aligned" in entrances, network.aligned is not None),
             ("text_channels", text is not None, network.text_channels is not None),
         ):
             if needed != there:

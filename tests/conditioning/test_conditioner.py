@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_n2m.audio.mel import MelSettings, log_mel
+from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel
 from lightning_n2m.conditioning.conditioner import Augmentation
 from lightning_n2m.conditioning.lowres import LowResolution
 from lightning_n2m.conditioning.spectrogram import Spectrogram
@@ -178,3 +178,18 @@ def test_spectrograms_are_augmented_at_the_aligned_entrance():
     assert told.aligned.shape == (3, 80, 100)
     assert not torch.allclose(told.aligned, mel, atol=0.1)
     assert VOCODER.at_level(mel, 16_000, 0.0, LinearSchedule(), SampleRandom(0, range(3))).aligned is not None
+
+
+def test_a_draft_is_griffin_and_lims_waveform_of_the_very_spectrogram_that_is_told():
+    settings, scale = MelSettings(), 2.5
+    drafting = Spectrogram(settings, Augmentation(0.2), scale, draft_iterations=3, draft_scale=4.0)
+    assert drafting.entrances == ("aligned", "stacked")
+    mel = drafting.degrade(tones(16_000, 15_900).expand(2, 1, -1))
+    for told in (
+        drafting.augmented(mel, 15_900, CosineSchedule(), SampleRandom(0, range(2))),
+        drafting.at_level(mel, 15_900, 0.1, CosineSchedule(), SampleRandom(0, range(2))),
+    ):
+        assert told.stacked.shape == (2, 1, 15_900)
+        expected = 4.0 * griffin_lim(told.aligned / scale, settings, 3)
+        torch.testing.assert_close(told.stacked[..., :15_840], expected)
+        assert not told.stacked[..., 15_840:].any()  # of no whole frame

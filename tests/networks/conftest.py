@@ -20,6 +20,8 @@ SMALL = {
     "stacked_channels": 1,
     "aligned_channels": 5,
     "augmentation_level": True,
+    "pooled_text": True,
+    "groups": 8,
 }
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_n2m.networks.embedding import TimeEmbedding, rotate
+from lightning_n2m.networks.embedding import PooledText, TimeEmbedding, rotate
 
 
 def test_times_become_the_waves_of_ho_et_al():
@@ -45,3 +45,15 @@ def test_rotation_is_the_complex_one_and_keeps_lengths():
     torch.testing.assert_close(rotate(x), torch.cat([turned.real, turned.imag], dim=-1), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(rotate(x).norm(dim=-1), x.norm(dim=-1))
     assert torch.equal(rotate(x)[:, :, 0], x[:, :, 0])
+
+
+def test_a_pooled_text_is_the_mean_of_its_tokens_and_the_null_text_nothing():
+    torch.manual_seed(0)
+    pooled, text = PooledText(6, 4), torch.randn(3, 5, 6)
+    lengths = torch.tensor([2, 5, 0])
+    mask = torch.arange(5) < lengths[:, None]
+    vectors = pooled(text, mask)
+    for row, length in enumerate(lengths[:2]):
+        mean = text[row, :length].mean(0)
+        torch.testing.assert_close(vectors[row], pooled.linear(pooled.norm(mean)))
+    assert torch.equal(vectors[2], torch.zeros(4))

@@ -150,6 +150,13 @@ def test_every_entrance_is_heard(small_unet, inputs, entrance):
     assert (difference.amax(dim=(1, 2)) > 1e-4).all()
 
 
+def test_a_pooled_text_is_heard_where_no_level_attends(small_unet, inputs):
+    network = small_unet(cross_attention=[False] * 3)
+    x, t, told = inputs()
+    changed = dataclasses.replace(told, text=told.text.flip(0))
+    assert ((network(x, t, changed) - network(x, t, told)).abs().amax(dim=(1, 2)) > 1e-4).all()
+
+
 def test_time_and_x_t_are_heard(small_unet, inputs):
     network = small_unet()
     x, t, told = inputs()
