@@ -41,12 +41,13 @@ class Conditioner(ABC):
         augmentation: Damage in training.
         scale: The signal is multiplied by this before noise is added, so that noise and signal are of
             like size; 1 in the paper.
+        emphasis: Pre-emphasis of a waveform, the same as of the stage's target; 0 in the paper.
     """
 
     entrances: tuple[Literal["stacked", "aligned"], ...]
 
-    def __init__(self, augmentation: Augmentation, scale: float = 1.0) -> None:
-        self.augmentation, self.scale = augmentation, scale
+    def __init__(self, augmentation: Augmentation, scale: float = 1.0, emphasis: float = 0.0) -> None:
+        self.augmentation, self.scale, self.emphasis = augmentation, scale, emphasis
 
     @abstractmethod
     def degrade(self, audio: Tensor) -> Tensor:

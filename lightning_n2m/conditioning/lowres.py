@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_1d
+from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.resample import fft_upsample, resample
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 from lightning_n2m.errors import InputError
@@ -21,12 +22,20 @@ class LowResolution(Conditioner):
         target_rate: Rate of the stage's own audio in Hz.
         augmentation: Damage in training.
         scale: See `Conditioner`.
+        emphasis: See `Conditioner`.
     """
 
     entrances = ("stacked",)
 
-    def __init__(self, rate: int, target_rate: int, augmentation: Augmentation, scale: float = 1.0) -> None:
-        super().__init__(augmentation, scale)
+    def __init__(
+        self,
+        rate: int,
+        target_rate: int,
+        augmentation: Augmentation,
+        scale: float = 1.0,
+        emphasis: float = 0.0,
+    ) -> None:
+        super().__init__(augmentation, scale, emphasis)
         self.rate, self.target_rate = rate, target_rate
 
     def degrade(self, audio: Tensor) -> Tensor:
@@ -53,7 +62,8 @@ class LowResolution(Conditioner):
         step = self.rate // math.gcd(self.rate, self.target_rate)
         whole = -(-max(time, needed) // step) * step
         held = torch.nn.functional.pad(signal, (0, whole - time), mode="replicate")
-        return fft_upsample(held, whole * self.target_rate // self.rate)[..., :length]
+        raised = fft_upsample(held, whole * self.target_rate // self.rate)[..., :length]
+        return emphasise(raised, self.emphasis)
 
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of size 10 (section 4.1)."""
@@ -64,5 +74,5 @@ class LowResolution(Conditioner):
         return {"stacked": signal}
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
-        """The same as the network is given."""
-        return self.fit(signal, length)
+        """The same as the network is given, without its emphasis."""
+        return restore(self.fit(signal, length), self.emphasis)

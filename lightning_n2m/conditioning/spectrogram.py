@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_2d
+from lightning_n2m.audio.emphasis import emphasise
 from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 
@@ -20,6 +21,7 @@ class Spectrogram(Conditioner):
         draft_iterations: Iterations of Griffin and Lim for a draft of the audio, which is stacked
             onto x_t; 0 for none, as in the paper.
         draft_scale: The draft is multiplied by this: the stage's own scale.
+        emphasis: Pre-emphasis of the draft.
     """
 
     def __init__(
@@ -29,8 +31,9 @@ class Spectrogram(Conditioner):
         scale: float = 1.0,
         draft_iterations: int = 0,
         draft_scale: float = 1.0,
+        emphasis: float = 0.0,
     ) -> None:
-        super().__init__(augmentation, scale)
+        super().__init__(augmentation, scale, emphasis)
         self.mel, self.draft_iterations, self.draft_scale = mel, draft_iterations, draft_scale
         self.entrances = ("aligned", "stacked") if draft_iterations else ("aligned",)
 
@@ -52,7 +55,8 @@ class Spectrogram(Conditioner):
         if self.draft_iterations:
             draft = griffin_lim(signal / self.scale, self.mel, self.draft_iterations)
             # Pads where the last frame was not whole, crops where it is longer than what is left.
-            entered["stacked"] = self.draft_scale * F.pad(draft, (0, length - draft.shape[-1]))
+            padded = F.pad(draft, (0, length - draft.shape[-1]))
+            entered["stacked"] = self.draft_scale * emphasise(padded, self.emphasis)
         return entered
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:

@@ -99,7 +99,7 @@ class Stage(GenerativeModule):
         """Weighted loss at random times; every draw belongs to the sample's number."""
         random = SampleRandom(f"{self.seed} train", batch["number"].tolist(), self.device)
         made = batch["mel"] if "mel" in batch else self.target(batch["audio"])
-        x0 = made * self.scale
+        x0 = self.to_x0(made)
         t = random.uniform()
         conditions = self.told(batch, x0.shape[-1], random, training=True)
         network = functools.partial(self.network, conditions=conditions)
@@ -137,7 +137,7 @@ class Stage(GenerativeModule):
         losses = []
         for t in self.validation_times:
             random = SampleRandom(f"validation {t}", batch["number"].tolist(), self.device)
-            x0 = self.target(batch["audio"]) * self.scale
+            x0 = self.to_x0(self.target(batch["audio"]))
             conditions = self.told(batch, x0.shape[-1], random, training=False)
             network = functools.partial(self.network, conditions=conditions)
             times = torch.full((len(x0),), t, device=self.device)

@@ -24,6 +24,7 @@ class WaveformCascader(Stage):
             total stride at 16 kHz.
         augmentation: Damage of the low-fidelity audio in training.
         scale: Factor of the target and of the low-fidelity audio alike.
+        emphasis: Pre-emphasis of both.
         kwargs: See `Stage`.
     """
 
@@ -35,15 +36,17 @@ class WaveformCascader(Stage):
         seconds: float = 4.096,
         augmentation: Augmentation = Augmentation(t_max=0.5, blur_std=(0.1, 5.0)),
         scale: float = 1.0,
+        emphasis: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale)
+        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale, emphasis)
         super().__init__(
             text=text,
             sample_rate=sample_rate,
             seconds=seconds,
             conditioner=conditioner,
             scale=scale,
+            emphasis=emphasis,
             **kwargs,
         )
 
@@ -60,6 +63,7 @@ class SpectrogramVocoder(Stage):
         draft_iterations: Iterations of Griffin and Lim for a draft of the audio that is stacked onto
             x_t, so that the network mends phases in place of inventing them; 0, as in the paper, for none.
         scale: Factor of the target and of the draft alike.
+        emphasis: Pre-emphasis of both.
         kwargs: See `Stage`.
 
     Raises:
@@ -75,11 +79,17 @@ class SpectrogramVocoder(Stage):
         condition_scale: float = 1.0,
         draft_iterations: int = 0,
         scale: float = 1.0,
+        emphasis: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        conditioner = Spectrogram(mel, augmentation, condition_scale, draft_iterations, scale)
+        conditioner = Spectrogram(mel, augmentation, condition_scale, draft_iterations, scale, emphasis)
         super().__init__(
-            sample_rate=mel.sample_rate, seconds=seconds, conditioner=conditioner, scale=scale, **kwargs
+            sample_rate=mel.sample_rate,
+            seconds=seconds,
+            conditioner=conditioner,
+            scale=scale,
+            emphasis=emphasis,
+            **kwargs,
         )
         self.mel = mel
         if self.network.total_stride != mel.hop:
@@ -98,6 +108,7 @@ class SuperResolution(Stage):
         seconds: Length of a training crop.
         augmentation: Damage of the 16 kHz audio in training; the paper names no blur for this stage.
         scale: Factor of the target and of the low-fidelity audio alike.
+        emphasis: Pre-emphasis of both.
         kwargs: See `Stage`.
     """
 
@@ -108,9 +119,15 @@ class SuperResolution(Stage):
         seconds: float = 4.096,
         augmentation: Augmentation = Augmentation(t_max=1.0),
         scale: float = 1.0,
+        emphasis: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale)
+        conditioner = LowResolution(low_rate, sample_rate, augmentation, scale, emphasis)
         super().__init__(
-            sample_rate=sample_rate, seconds=seconds, conditioner=conditioner, scale=scale, **kwargs
+            sample_rate=sample_rate,
+            seconds=seconds,
+            conditioner=conditioner,
+            scale=scale,
+            emphasis=emphasis,
+            **kwargs,
         )

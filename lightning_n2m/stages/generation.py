@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.windows import overlapped
 from lightning_n2m.conditioning.conditioner import Conditioner
@@ -37,6 +38,7 @@ class GenerativeModule(LightningModule):
         conditioner: The low-fidelity signal that the stage refines; null for a generator.
         sampling: How the trained stage is run.
         scale: The target is multiplied by this, to bring it near unit variance; 1 in the paper.
+        emphasis: Pre-emphasis of the target, and of a waveform it is made from; 0 in the paper.
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class GenerativeModule(LightningModule):
         conditioner: Conditioner | None = None,
         sampling: Sampling = Sampling(),
         scale: float = 1.0,
+        emphasis: float = 0.0,
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self.sample_rate, self.seconds = sample_rate, seconds
         self.text, self.conditioner = text, conditioner
-        self.sampling, self.scale = sampling, scale
+        self.sampling, self.scale, self.emphasis = sampling, scale, emphasis
         entrances = () if conditioner is None else conditioner.entrances
         stacked = network.entry.in_channels - network.channels
         for name, needed, there in (
@@ -82,6 +85,10 @@ class GenerativeModule(LightningModule):
     def target(self, audio: Tensor) -> Tensor:
         """What the stage learns to make from audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""
         return audio
+
+    def to_x0(self, made: Tensor) -> Tensor:
+        """The target as the diffusion sees it: emphasised and scaled."""
+        return emphasise(made, self.emphasis) * self.scale
 
     def to_audio(self, output: Tensor) -> Tensor:
         """A listening version ``(b, 1, t)`` at ``sample_rate`` of an output ``(b, c, t)``."""
@@ -140,20 +147,23 @@ class GenerativeModule(LightningModule):
             unconditional = (
                 self.with_text(conditions, [negative] * len(captions)) if negative else conditions.drop_text()
             )
-        noise = random.normal(self.network.channels, length)
+        steps, schedule = self.sampling, self.objective.schedule
+        x = random.normal(self.network.channels, length)
+        if steps.start < 1 and conditions.stacked is not None:
+            start = torch.full((len(x),), steps.start, device=x.device)
+            x = schedule.at(start).diffuse(conditions.stacked, x)
         denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
-        steps = self.sampling
         x0 = sample(
             denoise,
-            noise,
-            self.objective.schedule,
-            step_times(steps.steps, steps.total, steps.reverse),
+            x,
+            schedule,
+            step_times(steps.steps, steps.total, steps.reverse) * steps.start,
             random,
             steps.method,
             steps.gamma,
             progress,
         )
-        return x0 / self.scale
+        return restore(x0 / self.scale, self.emphasis)
 
     def _denoise(
         self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions

@@ -51,6 +51,8 @@ class Sampling:
         reverse: Turn the step list round: front-heavy into back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
+        start: Time at which a stage begins that is told a waveform, with that waveform noised to it
+            (Meng et al. 2022); 1 is noise alone, as in the paper. The steps are squeezed below it.
         guidance: Guidance and clipping.
         level: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
         overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
@@ -62,6 +64,7 @@ class Sampling:
     reverse: bool = False
     method: Method = "ancestral"
     gamma: float = 0.0
+    start: float = 1.0
     guidance: Guidance = field(default_factory=Guidance)
     level: float = 0.0
     overlap: float = 0.125
