@@ -1,0 +1,97 @@
+"""What a stage does around its network, seen through a network that knows the answer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_n2m.audio.emphasis import emphasise
+from lightning_n2m.audio.mel import MelSettings, log_mel
+from lightning_n2m.diffusion.guidance import Guidance
+from lightning_n2m.diffusion.objective import Objective
+from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.diffusion.schedule import CosineSchedule
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.unet import UNet1d
+from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution
+from lightning_n2m.stages.generation import GenerativeModule
+from lightning_n2m.stages.settings import Sampling
+
+EMPHASIS, SCALE = 0.9, 5.0
+UNCLIPPED = Guidance(limit=1e3)
+
+
+def network(strides: list[int], **more: int) -> UNet1d:
+    off, ones = [False] * len(strides), [1] * len(strides)
+    return UNet1d(1, 8, ones, strides, ones, off, off, 3, stacked_channels=1, **more)
+
+
+def refiner(sampling: Sampling) -> SuperResolution:
+    objective = Objective(CosineSchedule(shift=1.0))
+    return SuperResolution(
+        network=network([4]), objective=objective, scale=SCALE, emphasis=EMPHASIS, sampling=sampling
+    )
+
+
+def knowing(stage: GenerativeModule, audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Let the network answer with the true v of ``audio``; returns what it is shown, call by call."""
+    x0, shown = emphasise(audio, EMPHASIS) * SCALE, []
+
+    def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        shown.append(x)
+        level = stage.objective.schedule.at(t)
+        return level.alpha * (x - level.alpha * x0) / level.sigma - level.sigma * x0
+
+    monkeypatch.setattr(stage.network, "forward", forward)
+    return shown
+
+
+def test_an_emphasised_stage_gives_audio_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = 0.2 * torch.randn(2, 1, 2400)
+    stage = refiner(Sampling(total=5, method="dpm++2m", guidance=UNCLIPPED))
+    knowing(stage, audio, monkeypatch)
+    out = stage.generate(["", ""], 0.1, SampleRandom(0, [0, 1]), torch.zeros(2, 1, 1600))
+    torch.testing.assert_close(out, audio, atol=1e-4, rtol=1e-4)
+
+
+def test_a_sampling_that_starts_late_starts_from_the_noised_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    audio, low = torch.zeros(1, 1, 2400), 0.3 * torch.randn(1, 1, 1600)
+    stage = refiner(Sampling(total=4, start=0.4, method="ddim", guidance=UNCLIPPED))
+    shown = knowing(stage, audio, monkeypatch)
+    out = stage.generate([""], 0.1, SampleRandom(0, [0]), low)
+    assert len(shown) == 4
+    assert stage.conditioner is not None
+    random = SampleRandom(0, [0])
+    told = stage.conditioner.at_level(low, 2400, 0.0, stage.objective.schedule, random)
+    level = stage.objective.schedule.at(torch.tensor([0.4]))
+    torch.testing.assert_close(shown[0], level.diffuse(told.stacked, random.normal(1, 2400)))
+    torch.testing.assert_close(out, audio, atol=1e-4, rtol=0)
+
+
+def test_training_and_conditions_are_emphasised_alike() -> None:
+    """Low-fidelity audio that lacks nothing is told exactly as the target is shown."""
+    t = torch.arange(2400) / 24_000
+    audio = (0.3 * torch.sin(2 * torch.pi * 440 * t))[None, None]
+    stage = refiner(Sampling())
+    told = stage.told({"audio": audio, "caption": [""]}, 2400, SampleRandom(0, [0]), training=False)
+    assert told.stacked is not None
+    torch.testing.assert_close(
+        told.stacked[..., 200:-200], stage.to_x0(audio)[..., 200:-200], atol=0.02, rtol=0
+    )
+
+
+def test_a_vocoder_with_a_draft_is_told_spectrogram_and_draft() -> None:
+    stage = SpectrogramVocoder(
+        network=network([4, 40], aligned_channels=80),
+        objective=Objective(CosineSchedule()),
+        draft_iterations=2,
+        scale=SCALE,
+        emphasis=EMPHASIS,
+        sampling=Sampling(total=2),
+    )
+    audio = 0.1 * torch.randn(1, 1, 3200)
+    told = stage.told({"audio": audio, "caption": [""]}, 3200, SampleRandom(0, [0]), training=False)
+    assert told.aligned is not None and told.stacked is not None
+    torch.testing.assert_close(told.aligned, log_mel(audio, MelSettings()))
+    assert stage.generate([""], 0.2, SampleRandom(0, [0]), told.aligned).shape == (1, 1, 3200)
