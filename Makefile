@@ -6,6 +6,9 @@ PIECES = 1600
 ROUTE  = waveform
 SEED   = 0
 OUT    = outputs
+# Clips of the prompt, and what they shall not sound like.
+VARIATIONS = 1
+NEGATIVE   =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
 # What a step of training has freed stays with the process: fetching it again as empty pages takes a tenth of it.
@@ -17,7 +20,8 @@ unexport SECONDS
 # Free text reaches the program word for word: neither make nor the shell may expand its $ ` " '.
 override PROMPT := $(value PROMPT)
 override OUT := $(value OUT)
-export PROMPT OUT
+override NEGATIVE := $(value NEGATIVE)
+export PROMPT OUT NEGATIVE
 
 RUN     := $(VENV)/bin/python
 PIP     := $(RUN) -m pip install -qq --disable-pip-version-check
@@ -38,9 +42,10 @@ help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [OUT=outputs] [ROUTE=waveform]
+music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=waveform] [OUT=outputs]
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
-		--model.seconds=$(SECONDS) --model.seed=$(SEED) --output.folder="$$OUT" --trainer.precision $(PRECISION)
+		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
+		--output.folder="$$OUT" --trainer.precision $(PRECISION)
 
 test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
 	@$(RUN) -m pytest $(if $(FAST),-m "not slow")

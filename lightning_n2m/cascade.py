@@ -178,7 +178,7 @@ class Cascade(LightningModule):
         with Progress(disable=not self.progress) as bars:
             for stage in self._row[:stages]:
                 name = type(stage).__name__
-                task = bars.add_task(name, total=None)
+                task = bars.add_task(f"{name}, {stage.sampling}, seed {self.seed}", total=None)
 
                 def report(done: int, total: int, task: TaskID = task) -> None:
                     bars.update(task, completed=done, total=total)

@@ -46,7 +46,17 @@ class Make:
         self.stamp.touch()
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        outer = {"PROMPT", "OUT", "SECONDS", "FAST", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+        outer = {
+            "PROMPT",
+            "OUT",
+            "NEGATIVE",
+            "SECONDS",
+            "FAST",
+            "MAKEFLAGS",
+            "MFLAGS",
+            "MAKELEVEL",
+            "MAKEOVERRIDES",
+        }
         clean = {name: value for name, value in os.environ.items() if name not in outer}
         command = ["make", *arguments, f"VENV={self.venv}"]
         return subprocess.run(command, cwd=ROOT, env=clean | environment, capture_output=True, text=True)
@@ -73,10 +83,15 @@ def test_a_prompt_arrives_word_for_word_and_is_never_run(make, prompt, door):
 
 
 def test_music_passes_its_variables_on(make):
-    run = make("music", "PROMPT=a", "SECONDS=7.5", "SEED=3", "OUT=my $HOME", "ROUTE=waveform", SECONDS="99")
+    text = {"OUT": "my $HOME", "NEGATIVE": 'no "drums"; $(false)'}
+    given = [f"{name}={value}" for name, value in text.items()]
+    run = make(
+        "music", "PROMPT=a", "SECONDS=7.5", "SEED=3", "VARIATIONS=2", "ROUTE=waveform", *given, SECONDS="99"
+    )
     arguments = arguments_of(run)
     assert {"configs/cascade/waveform.yaml", "--model.seconds=7.5", "--model.seed=3"} <= set(arguments)
-    assert "--output.folder=my $HOME" in arguments
+    assert {"--output.folder=my $HOME", "--model.negative=" + text["NEGATIVE"]} <= set(arguments)
+    assert "--data.variations=2" in arguments
     assert "SECONDS=" in arguments, "a shell that counts SECONDS must not inherit them"
 
 

@@ -19,7 +19,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from lightning_n2m.conditioning.lowres import LowResolution
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.stages.base import Stage
@@ -145,15 +144,13 @@ def _told(stage: Stage, clips: int, length: int) -> Conditions:
     """Conditions, by shape."""
     network, conditions = stage.network, Conditions()
     if stage.conditioner is not None:
-        level = torch.empty(clips)
-        if isinstance(stage.conditioner, LowResolution):
-            conditions = Conditions(stacked=torch.empty(clips, network.channels, length), level=level)
-        else:
-            frames = -(-length // network.total_stride)
-            assert network.aligned is not None
-            conditions = Conditions(
-                aligned=torch.empty(clips, network.aligned.in_channels, frames), level=level
-            )
+        stacked = network.entry.in_channels - network.channels
+        frames = -(-length // network.total_stride)
+        conditions = Conditions(
+            stacked=torch.empty(clips, stacked, length) if stacked else None,
+            aligned=torch.empty(clips, network.aligned.in_channels, frames) if network.aligned else None,
+            level=torch.empty(clips),
+        )
     if stage.text is not None:
         assert network.text_channels is not None
         states = torch.empty(clips, stage.text.max_tokens, network.text_channels)

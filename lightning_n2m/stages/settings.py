@@ -68,3 +68,9 @@ class Sampling:
     guidance: Guidance = field(default_factory=Guidance)
     level: float = 0.0
     overlap: float = 0.125
+
+    def __str__(self) -> str:
+        """In a few words, for a progress bar."""
+        steps = f"{self.total} steps" if self.total else "the paper's steps"
+        guided = f", guidance {self.guidance.scale:g}" if self.guidance.scale != 1 else ""
+        return f"{steps} of {self.method}{guided}"

@@ -85,7 +85,8 @@ def test_a_clip_does_not_depend_on_the_rest_of_its_batch(exported: Path) -> None
     cascade = Cascade(*runs, seconds=0.5, progress=False)
     both = cascade.generate(["tango", "hymn"], [0, 1])
     alone = cascade.generate(["hymn"], [1])
-    torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=1e-3)
+    # Products of another batch size round otherwise, and the draft's phases make more of it.
+    torch.testing.assert_close(both[1:], alone, atol=1e-3, rtol=1e-3)
 
 
 def test_settings_of_the_command_line_reach_the_stages(exported: Path, tmp_path: Path) -> None:
