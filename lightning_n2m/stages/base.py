@@ -179,3 +179,13 @@ class Stage(GenerativeModule):
                 f"This checkpoint is of {found}, but the config builds {type(self).__name__}; give the "
                 "checkpoint and the config of one run."
             )
+        self._keep_learning_rate(checkpoint)
+
+    def _keep_learning_rate(self, checkpoint: dict[str, Any]) -> None:
+        """Let the config say the learning rate of a run that goes on, not the state of its last step."""
+        rate = self.optimisation.learning_rate
+        for schedule in checkpoint.get("lr_schedulers", ()):
+            schedule["base_lrs"] = [rate] * len(schedule["base_lrs"])
+        for optimizer in checkpoint.get("optimizer_states", ()):
+            for group in optimizer["param_groups"]:
+                group["initial_lr"] = rate
