@@ -184,8 +184,9 @@ class Stage(GenerativeModule):
     def _keep_learning_rate(self, checkpoint: dict[str, Any]) -> None:
         """Let the config say the learning rate of a run that goes on, not the state of its last step."""
         rate = self.optimisation.learning_rate
-        for schedule in checkpoint.get("lr_schedulers", ()):
+        states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
+        for optimizer, schedule in states:
             schedule["base_lrs"] = [rate] * len(schedule["base_lrs"])
-        for optimizer in checkpoint.get("optimizer_states", ()):
+            now = rate * self.optimisation.factor(schedule["last_epoch"])
             for group in optimizer["param_groups"]:
-                group["initial_lr"] = rate
+                group.update(initial_lr=rate, lr=now)

@@ -26,6 +26,17 @@ def test_the_learning_rate_moves_with_every_step(shards: Path, tmp_path: Path) -
     assert scalars(tmp_path, "train/learning_rate") == pytest.approx(rates, rel=1e-6)
 
 
+def test_a_learning_rate_that_was_changed_holds_when_a_run_goes_on(shards: Path, tmp_path: Path) -> None:
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=2", "--listen.clips=0")
+    chosen = {"learning_rate": 0.02, "warmup_steps": 1, "total_steps": 9}
+    changed = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--listen.clips=0", *changed)
+    wanted, rates = Optimisation(**chosen), scalars(tmp_path, "train/learning_rate")
+    assert {step: rates[step] for step in (3, 4)} == pytest.approx(
+        {step + 1: 0.02 * wanted.factor(step) for step in (2, 3)}, rel=1e-6
+    )
+
+
 def test_a_compiled_network_keeps_its_names(
     runs: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
