@@ -3,7 +3,7 @@ PYTHON = python3
 VENV   = .venv
 BUILD  = build/starter
 PIECES = 1600
-ROUTE  = waveform
+ROUTE  = spectrogram
 SEED   = 0
 OUT    = outputs
 # Clips of the prompt, and what they shall not sound like.
@@ -42,7 +42,7 @@ help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=waveform] [OUT=outputs]
+music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		--output.folder="$$OUT" --trainer.precision $(PRECISION)
@@ -50,7 +50,7 @@ music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VA
 test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
 	@$(RUN) -m pytest $(if $(FAST),-m "not slow")
 
-evaluate: $(STAMP) ## the paper's figures for pretrained/, with a report: [ROUTE=waveform] [BUILD=build/starter]
+evaluate: $(STAMP) ## the paper's figures for pretrained/, with a report: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
 		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.heard $(BUILD)/heard \
 		--evaluation.summary pretrained/evaluation.json --trainer.precision $(PRECISION)
