@@ -130,7 +130,8 @@ class GenerativeModule(LightningModule):
             ``(b, c, seconds * output_rate)``, unscaled.
 
         Raises:
-            InputError: if the stage refines a signal and none was given.
+            InputError: if the stage refines a signal and none was given, or shall start from a
+                waveform and is told none.
         """
         length = round(seconds * self.output_rate)
         conditions = Conditions()
@@ -149,7 +150,12 @@ class GenerativeModule(LightningModule):
             )
         steps, schedule = self.sampling, self.objective.schedule
         x = random.normal(self.network.channels, length)
-        if steps.start < 1 and conditions.stacked is not None:
+        if steps.start < 1:
+            if conditions.stacked is None:
+                raise InputError(
+                    f"sampling.start is {steps.start:g}, but {type(self).__name__} is told no waveform to "
+                    "start from; leave it at 1."
+                )
             start = torch.full((len(x),), steps.start, device=x.device)
             x = schedule.at(start).diffuse(conditions.stacked, x)
         denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)

@@ -12,6 +12,7 @@ from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.schedule import CosineSchedule
+from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution
@@ -67,6 +68,16 @@ def test_a_sampling_that_starts_late_starts_from_the_noised_draft(monkeypatch: p
     level = stage.objective.schedule.at(torch.tensor([0.4]))
     torch.testing.assert_close(shown[0], level.diffuse(told.stacked, random.normal(1, 2400)))
     torch.testing.assert_close(out, audio, atol=1e-4, rtol=0)
+
+
+def test_a_stage_that_is_told_no_waveform_cannot_start_from_it() -> None:
+    bare = UNet1d(1, 8, [1, 1], [4, 40], [1, 1], [False] * 2, [False] * 2, 3, aligned_channels=80)
+    sampling = Sampling(total=2, start=0.5)
+    stage = SpectrogramVocoder(network=bare, objective=Objective(CosineSchedule()), sampling=sampling)
+    with pytest.raises(
+        InputError, match=r"sampling\.start is 0\.5, but SpectrogramVocoder is told no waveform"
+    ):
+        stage.generate([""], 0.2, SampleRandom(0, [0]), torch.zeros(1, 80, 20))
 
 
 def test_training_and_conditions_are_emphasised_alike() -> None:
