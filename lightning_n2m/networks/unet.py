@@ -50,7 +50,7 @@ class UNet1d(nn.Module):
         checkpointing: Recompute the blocks in the backward pass to save memory.
 
     Raises:
-        InputError: if the lists differ in length, a level attends to text that has no width or has
+        InputError: if the lists differ in length, a text is heard that has no width, a level has
             channels that the heads do not divide, the kernel is even, or the base dimension odd.
     """
 
@@ -86,9 +86,9 @@ class UNet1d(nn.Module):
                 raise InputError(
                     f"The network has {len(strides)} strides but {len(values)} {name}; give one a level."
                 )
-        if any(cross_attention) and text_channels is None:
+        if (any(cross_attention) or pooled_text) and text_channels is None:
             raise InputError(
-                "The network attends to text, but its text_channels are null; give the encoder's width."
+                "The network hears a text, but its text_channels are null; give the encoder's width."
             )
         if kernel_size % 2 == 0:
             raise InputError(
@@ -109,7 +109,7 @@ class UNet1d(nn.Module):
 
         self.time = TimeEmbedding(base_channels)
         self.level = TimeEmbedding(base_channels) if augmentation_level else None
-        self.pooled_text = PooledText(text_channels, base_channels) if pooled_text and text_channels else None
+        self.pooled_text = PooledText(text_channels or 0, base_channels) if pooled_text else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
         self.combine_entry = CombineEmbedding(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)

@@ -166,7 +166,9 @@ def test_time_and_x_t_are_heard(small_unet, inputs):
 
 @pytest.mark.parametrize("rest", [0, 5])
 def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
-    network = small_unet(self_attention=[False] * 3, cross_attention=[False] * 3, text_channels=None)
+    network = small_unet(
+        self_attention=[False] * 3, cross_attention=[False] * 3, text_channels=None, pooled_text=False
+    )
     for module in network.modules():  # normalisation over time would spread any change
         if isinstance(module, torch.nn.GroupNorm):
             module.forward = lambda x, silu=False: torch.nn.functional.silu(x) if silu else x
@@ -260,7 +262,9 @@ def test_lists_of_unequal_length_are_refused(small_unet, name):
 
 def test_attention_to_a_text_of_no_width_is_refused(small_unet):
     with pytest.raises(InputError, match="text_channels are null"):
-        small_unet(text_channels=None)
+        small_unet(text_channels=None, pooled_text=False)
+    with pytest.raises(InputError, match="text_channels are null"):
+        small_unet(text_channels=None, cross_attention=[False] * 3)
 
 
 @pytest.mark.parametrize(
