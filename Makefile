@@ -105,7 +105,8 @@ $(BUILD)/runs/mulan/exported: configs/starter/mulan.yaml $(BUILD)/shards/index.j
 	@touch $@
 
 $(BUILD)/shards/index.json: $(BUILD)/manifest.jsonl
-	$(RUN) -m data_pipeline shard --manifest $< --output $(@D)
+	$(RUN) -m data_pipeline shard --manifest $< --output $(@D) --derive mel
+	$(RUN) -m data_pipeline shard --output $(@D) --derive 3200
 
 $(BUILD)/manifest.jsonl: $(BUILD)/music/metadata.jsonl
 	$(RUN) -m data_pipeline manifest --source $(<D) --metadata $< --output $@

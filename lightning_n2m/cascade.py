@@ -35,6 +35,7 @@ class StageRun:
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
         level: Diffusion time to which the signal of the stage before is noised.
+        agreement: How often the output is brought nearer to what that signal says.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class StageRun:
     method: Method | None = None
     gamma: float | None = None
     level: float | None = None
+    agreement: int | None = None
 
     def load(self) -> Stage:
         """The stage with its sampling settings overruled."""

@@ -163,7 +163,7 @@ def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
     from lightning_n2m.callbacks.failure import FailureWatch
     from lightning_n2m.callbacks.listen import Listen
     from lightning_n2m.callbacks.writer import Output
-    from lightning_n2m.stages.bundle import LAST
+    from lightning_n2m.stages.bundle import LAST, begin_with
 
     if parse_only or (args or sys.argv[1:])[0] == "predict":
         for name in ("lightning.pytorch", "lightning.fabric"):  # who wants music wants no talk of devices
@@ -185,6 +185,12 @@ def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
         """Any stage or cascade as ``model``, any loader as ``data``; callbacks under names of their own."""
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument(
+                "--weights",
+                type=str | None,
+                default=None,
+                help="Folder of a trained stage, whose weights a new training begins with.",
+            )
             parser.add_lightning_class_args(Ema, "ema")
             parser.add_lightning_class_args(Listen, "listen")
             parser.add_lightning_class_args(Output, "output")
@@ -225,9 +231,12 @@ def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
             return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:
-            """Refuse to train over a finished or interrupted run."""
+            """Begin with the weights that were asked for; refuse to train over a finished or interrupted run."""
             last = Path(self.trainer.default_root_dir) / LAST
-            if last.is_file() and self.config_init.fit.ckpt_path is None:
+            if not last.is_file():
+                if self.config_init.fit.weights is not None:
+                    begin_with(self.model, self.config_init.fit.weights)
+            elif self.config_init.fit.ckpt_path is None:
                 raise InputError(
                     f"{last} exists: go on with '--ckpt_path last', or train elsewhere with "
                     "--trainer.default_root_dir."

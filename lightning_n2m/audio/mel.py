@@ -10,6 +10,9 @@ import torchaudio
 from torch import Tensor
 
 
+_LOUDEST = 20.0  # gain of a step of `match_mel`: where there is next to nothing, more would only raise noise
+
+
 @dataclass(frozen=True)
 class MelSettings:
     """Analysis and scaling of the log-mel.
@@ -96,3 +99,24 @@ def griffin_lim(mel: Tensor, settings: MelSettings, iterations: int = 32) -> Ten
         rand_init=False,
     )
     return waves[:, None]
+
+
+def match_mel(audio: Tensor, mel: Tensor, settings: MelSettings) -> Tensor:
+    """Bring the log-mel of audio ``(b, 1, frames * hop)`` nearer to ``(b, channels, frames)``; phases stay.
+
+    Each channel asks for the gain that it lacks, and each bin follows the channels that hear it, in
+    proportion: one step of the multiplicative update for the Kullback-Leibler divergence (Lee and Seung
+    2001) on the magnitudes. Since windows overlap, one step does not reach the goal; repeat it.
+    """
+    transform = _transform(settings, audio.device)
+    filters, window = transform.mel_scale.fb, transform.spectrogram.window  # (bins, channels)
+    shape = {"n_fft": settings.window, "hop_length": settings.hop, "window": window}
+    with torch.autocast(audio.device.type, enabled=False):
+        bins = torch.stft(audio.squeeze(1).float(), **shape, return_complex=True)  # (b, bins, frames + 1)
+        wanted = to_magnitude(mel, settings)
+        wanted = torch.nn.functional.pad(wanted, (0, bins.shape[-1] - wanted.shape[-1]), mode="replicate")
+        heard = filters.T @ bins.abs()
+        lack = (wanted / heard.clamp(min=settings.floor / 100)).clamp(max=_LOUDEST)
+        total = filters.sum(dim=1, keepdim=True)
+        gain = filters @ lack / total.clamp(min=1e-9)  # 0 Hz, which no channel hears, falls silent
+        return torch.istft(bins * gain, **shape, length=audio.shape[-1])[:, None]

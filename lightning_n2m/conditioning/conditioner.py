@@ -65,6 +65,15 @@ class Conditioner(ABC):
     def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
         """What goes into each entrance, from the fitted, scaled and noised signal."""
 
+    @property
+    @abstractmethod
+    def grid(self) -> tuple[int, int]:
+        """So many samples of the stage's audio are so many steps of the signal, in smallest whole numbers."""
+
+    @abstractmethod
+    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+        """Audio ``(b, 1, t)``, changed as little as it takes to `degrade` nearer to the signal."""
+
     @abstractmethod
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """A listening version ``(b, 1, length)``, at the stage's rate, of a delivered signal."""

@@ -59,11 +59,13 @@ class LowResolution(Conditioner):
                 f"The signal to refine has {time} samples at {self.rate} Hz, but {length} samples at "
                 f"{self.target_rate} Hz need {needed}; give one that lasts as long as the output."
             )
-        step = self.rate // math.gcd(self.rate, self.target_rate)
-        whole = -(-max(time, needed) // step) * step
-        held = torch.nn.functional.pad(signal, (0, whole - time), mode="replicate")
-        raised = fft_upsample(held, whole * self.target_rate // self.rate)[..., :length]
-        return emphasise(raised, self.emphasis)
+        return emphasise(self._raise(signal, length), self.emphasis)
+
+    def _raise(self, signal: Tensor, length: int) -> Tensor:
+        ours, theirs = self.grid
+        steps = -(-max(signal.shape[-1] * ours, length * theirs) // (ours * theirs))
+        held = torch.nn.functional.pad(signal, (0, steps * theirs - signal.shape[-1]), mode="replicate")
+        return fft_upsample(held, steps * ours)[..., :length]
 
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
         """Kernel of size 10 (section 4.1)."""
@@ -72,6 +74,16 @@ class LowResolution(Conditioner):
     def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
         """Stacked with x_t."""
         return {"stacked": signal}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rates in lowest terms."""
+        common = math.gcd(self.rate, self.target_rate)
+        return self.target_rate // common, self.rate // common
+
+    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+        """The band of the signal is the signal's, what lies above stays (Wang et al. 2023, eq. 7)."""
+        return audio + self._raise(signal - self.degrade(audio)[..., : signal.shape[-1]], audio.shape[-1])
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """The same as the network is given, without its emphasis."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_2d
 from lightning_n2m.audio.emphasis import emphasise
-from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel
+from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel, match_mel
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 
 
@@ -58,6 +58,15 @@ class Spectrogram(Conditioner):
             padded = F.pad(draft, (0, length - draft.shape[-1]))
             entered["stacked"] = self.draft_scale * emphasise(padded, self.emphasis)
         return entered
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """A frame's hop."""
+        return self.mel.hop, 1
+
+    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+        """Louder or softer wherever a mel channel was softer or louder than it should be."""
+        return match_mel(audio, signal, self.mel)
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """Phases by Griffin and Lim."""

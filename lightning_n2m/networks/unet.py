@@ -15,6 +15,7 @@ from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
 from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
+from lightning_n2m.networks.picture import PACK, Picture
 from lightning_n2m.networks.pointwise import CombineEmbedding
 
 
@@ -47,11 +48,14 @@ class UNet1d(nn.Module):
         pooled_text: Add the mean of the text vectors to the time embedding as well, as Imagen does.
             The paper has cross-attention alone; a small network hears its prompt sooner this way.
         groups: Groups of the norms; the paper does not give them.
+        picture: Width of the convolutions over channels and time that correct the output of a
+            spectrogram's network, see `Picture`; 0, as in the paper, for none.
         checkpointing: Recompute the blocks in the backward pass to save memory.
 
     Raises:
         InputError: if the lists differ in length, a text is heard that has no width, a level has
-            channels that the heads do not divide, the kernel is even, or the base dimension odd.
+            channels that the heads do not divide, the kernel is even, the base dimension odd, or
+            a picture asked for of an odd number of channels.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class UNet1d(nn.Module):
         augmentation_level: bool = False,
         pooled_text: bool = False,
         groups: int = 32,
+        picture: int = 0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -96,6 +101,10 @@ class UNet1d(nn.Module):
             )
         if base_channels % 2:
             raise InputError(f"The network's base_channels is {base_channels}; give an even number.")
+        if picture and channels % PACK[0]:
+            raise InputError(
+                f"The network's picture needs an even number of channels, and there are {channels}; set it to 0."
+            )
         for i, attends in enumerate(zip(self_attention, cross_attention, strict=True)):
             if any(attends) and base_channels * multipliers[i] % heads:
                 raise InputError(
@@ -114,6 +123,7 @@ class UNet1d(nn.Module):
         self.combine_entry = CombineEmbedding(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
+        self.picture = Picture(channels, picture, base_channels) if picture else None
         self.aligned = Conv(aligned_channels, widths[-1], 1) if aligned_channels else None
 
         def level_blocks(i: int) -> nn.ModuleList:
@@ -148,7 +158,7 @@ class UNet1d(nn.Module):
             ``(b, channels, t)``, in the sense that the objective gives it (v, epsilon or x0).
         """
         told = conditions or Conditions()
-        length = x.shape[-1]
+        x_t, length = x, x.shape[-1]
         if told.stacked is not None:
             x = torch.cat([x, told.stacked], dim=1)
         x = F.pad(x, (0, -length % self.total_stride))
@@ -172,7 +182,8 @@ class UNet1d(nn.Module):
             if i < len(self.blocks_up):
                 x = self._run(self.blocks_up[i], x, embedding, told)
             x = self.ups[i](x) + skips[i]
-        return self.exit(x)[..., :length]
+        x = self.exit(x)[..., :length]
+        return x if self.picture is None else self.picture(x_t, x, embedding)
 
     def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
         assert isinstance(blocks, nn.ModuleList)

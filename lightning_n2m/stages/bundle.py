@@ -32,14 +32,34 @@ def load_stage(folder: str | Path) -> Stage:
     """
     folder = Path(folder)
     stage = build_stage(read_config(folder))
-    weights = read_weights(folder)
+    if not _loads(stage, read_weights(folder)):
+        raise InputError(f"The weights in {folder} do not fit its {CONFIG}; both must come from one run.")
+    return stage.eval().requires_grad_(False)
+
+
+def begin_with(stage: Stage, folder: str | Path) -> None:
+    """Give a stage that is to be trained the weights of another training.
+
+    Args:
+        stage: The stage.
+        folder: What ``export`` wrote, or the folder of a run.
+
+    Raises:
+        InputError: if there are no weights, or they are of a network of another shape.
+    """
+    if not _loads(stage, read_weights(Path(folder))):
+        raise InputError(
+            f"--weights {folder}: the network there has another shape than this config's; take its config "
+            "over, or begin without its weights."
+        )
+
+
+def _loads(stage: Stage, weights: dict[str, Tensor]) -> bool:
     try:
         stage.network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(
-            f"The weights in {folder} do not fit its {CONFIG}; both must come from one run."
-        ) from error
-    return stage.eval().requires_grad_(False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoint: Path = LAST) -> Path:

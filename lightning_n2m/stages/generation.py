@@ -25,6 +25,8 @@ from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.stages.settings import Sampling
 
+_AGREEMENT_SECONDS = 16
+
 
 class GenerativeModule(LightningModule):
     """A network, an objective, and what the network is told; unless a stage says otherwise, it makes audio.
@@ -169,7 +171,24 @@ class GenerativeModule(LightningModule):
             steps.gamma,
             progress,
         )
-        return restore(x0 / self.scale, self.emphasis)
+        made = restore(x0 / self.scale, self.emphasis)
+        return made if signal is None else self._in_agreement(made, signal)
+
+    def _in_agreement(self, audio: Tensor, signal: Tensor) -> Tensor:
+        """Audio brought nearer to what the signal says of it, in windows of bounded memory."""
+        assert self.conditioner is not None
+        if not self.sampling.agreement:
+            return audio
+        conditioner, (ours, theirs) = self.conditioner, self.conditioner.grid
+
+        def agreeing(start: int, stop: int) -> Tensor:
+            part, known = audio[..., start:stop], signal[..., start // ours * theirs : -(-stop * theirs // ours)]
+            for _ in range(self.sampling.agreement):
+                part = conditioner.agree(part, known)
+            return part
+
+        window, overlap = (seconds * self.sample_rate for seconds in (_AGREEMENT_SECONDS, 1))
+        return overlapped(agreeing, audio.shape[-1], window, overlap, ours)
 
     def _denoise(
         self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions

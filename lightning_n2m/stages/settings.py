@@ -55,6 +55,8 @@ class Sampling:
             (Meng et al. 2022); 1 is noise alone, as in the paper. The steps are squeezed below it.
         guidance: Guidance and clipping.
         level: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
+        agreement: How often the finished audio is brought nearer to what the signal says of it, which is
+            known and need not be made up; 0, as in the paper, for never.
         overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
             trained on crops runs on something longer.
     """
@@ -67,6 +69,7 @@ class Sampling:
     start: float = 1.0
     guidance: Guidance = field(default_factory=Guidance)
     level: float = 0.0
+    agreement: int = 0
     overlap: float = 0.125
 
     def __str__(self) -> str:

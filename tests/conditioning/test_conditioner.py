@@ -65,6 +65,34 @@ def test_low_resolution_audio_holds_nothing_above_its_band():
     assert power[cut:].mean() < 1e-4 * power[:cut].mean()
 
 
+@pytest.mark.parametrize("conditioner", [CASCADER, SUPER_RESOLUTION], ids=["cascader", "super resolution"])
+def test_audio_in_agreement_has_the_band_of_the_signal_and_keeps_what_lies_above(conditioner):
+    rate, time = conditioner.target_rate, conditioner.target_rate
+    low, high = tones(rate, time, (70, 440.5, 1320)), tones(rate, time, (0.45 * rate,))
+    wrong = tones(rate, time, (100, 501))
+    agreed = conditioner.agree(wrong + high, conditioner.degrade(low))
+    torch.testing.assert_close(agreed[..., 1000:-1000], (low + high)[..., 1000:-1000], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("time", [16_000, 16_001, 15_999])
+def test_agreement_brings_the_log_mel_to_the_one_that_is_told(time):
+    told = VOCODER.degrade(tones(16_000, 16_000, (220, 660, 1500)))
+    audio = 0.05 * torch.randn(1, 1, time, generator=torch.Generator().manual_seed(0))
+    apart = []
+    for _ in range(30):
+        assert audio.shape == (1, 1, time)
+        heard = VOCODER.degrade(audio)
+        apart.append(float((heard[..., :99] - told[..., :99]).abs().mean()))
+        audio = VOCODER.agree(audio, told)
+    assert apart[10] < apart[1] < apart[0] and apart[-1] < 0.15 * apart[0]
+
+
+def test_agreement_leaves_the_audio_that_is_told_as_it_is():
+    audio = tones(16_000, 16_000, (220, 660, 1500))
+    agreed = VOCODER.agree(audio, VOCODER.degrade(audio))
+    torch.testing.assert_close(agreed[..., 800:-800], audio[..., 800:-800], atol=2e-3, rtol=0)
+
+
 def test_the_spectrogram_has_a_frame_for_every_hop_of_the_output():
     audio = tones(16_000, 64_000)
     assert torch.equal(VOCODER.degrade(audio), log_mel(audio, MelSettings()))

@@ -22,7 +22,10 @@ from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
 )
 def test_it_is_the_one_dimensional_convolution_in_channels_last_memory(layer):
     one_dimensional = torch.nn.ConvTranspose1d if isinstance(layer, Up) else torch.nn.Conv1d
-    x = torch.randn(3, 6, 48)
-    ours = layer(x.mT.contiguous().mT)
-    torch.testing.assert_close(ours, one_dimensional.forward(layer, x), atol=1e-5, rtol=1e-5)
+    x = torch.randn(3, 6, 48, requires_grad=True)
+    ours, theirs = layer(x.mT.contiguous().mT), one_dimensional.forward(layer, x)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert ours.stride(1) == 1
+    learnt, weight = (x, *layer.parameters()), torch.randn_like(ours)
+    gradients = (torch.autograd.grad((y * weight).sum(), learnt) for y in (ours, theirs))
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
