@@ -231,7 +231,7 @@ def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
             return super().instantiate_trainer(**kwargs)
 
         def before_fit(self) -> None:
-            """Begin with the weights that were asked for; refuse to train over a finished or interrupted run."""
+            """Begin with the weights that were given; refuse to train over a finished or interrupted run."""
             last = Path(self.trainer.default_root_dir) / LAST
             if not last.is_file():
                 if self.config_init.fit.weights is not None:

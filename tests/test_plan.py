@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_n2m.cli import main
 from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.networks import convolution
 from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
@@ -57,6 +59,8 @@ def multiply_adds(stage: Stage, clips: int) -> float:
             total += 2 * inputs[0].numel() * module.out_channels * module.kernel_size[0]
         elif isinstance(module, nn.Conv1d):
             total += 2 * output.numel() * module.in_channels * module.kernel_size[0]
+        elif isinstance(module, nn.Conv2d):
+            total += 2 * output.numel() * module.in_channels * math.prod(module.kernel_size)
 
     hooks = [module.register_forward_hook(count) for module in stage.network.modules()]
     with torch.no_grad():
@@ -109,7 +113,9 @@ def test_meta_autocast_narrows_what_autocast_narrows() -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_memory_is_what_a_real_step_allocates(name: str) -> None:
+def test_memory_is_what_a_real_step_allocates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Windows for the products that stand in for a slow library are memory that no GPU needs.
+    monkeypatch.setattr(convolution, "learns_by_products", lambda x: False)
     stage = stage_of("starter", name, "cpu")
     real_loss(stage, 1).backward()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

@@ -9,7 +9,6 @@ import torch
 import torchaudio
 from torch import Tensor
 
-
 _LOUDEST = 20.0  # gain of a step of `match_mel`: where there is next to nothing, more would only raise noise
 
 

@@ -76,11 +76,16 @@ def _correlate(few: Tensor, many: Tensor, kernel: tuple[int, int], g: Geometry) 
     return torch.stack(found, dim=1).view(i, high, wide, j).permute(0, 3, 1, 2)
 
 
+def learns_by_products(x: Tensor) -> bool:
+    """Whether a weight's gradient is taken by products: in 32 bits on the processor."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool = False
 ) -> Tensor:
     """Convolution, or transposed convolution, of ``(b, c_in, h, t)`` in channels-last memory."""
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+    if learns_by_products(x):
         return _Convolve.apply(x, weight, bias, geometry, transposed)  # type: ignore[no-any-return, no-untyped-call]
     strides = (1, geometry.stride), geometry.padding
     if transposed:

@@ -103,7 +103,7 @@ class UNet1d(nn.Module):
             raise InputError(f"The network's base_channels is {base_channels}; give an even number.")
         if picture and channels % PACK[0]:
             raise InputError(
-                f"The network's picture needs an even number of channels, and there are {channels}; set it to 0."
+                f"The network's picture needs an even number of channels, not {channels}; set it to 0."
             )
         for i, attends in enumerate(zip(self_attention, cross_attention, strict=True)):
             if any(attends) and base_channels * multipliers[i] % heads:

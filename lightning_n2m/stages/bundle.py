@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
+from lightning.pytorch import LightningModule
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -37,7 +38,7 @@ def load_stage(folder: str | Path) -> Stage:
     return stage.eval().requires_grad_(False)
 
 
-def begin_with(stage: Stage, folder: str | Path) -> None:
+def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """Give a stage that is to be trained the weights of another training.
 
     Args:
@@ -45,8 +46,12 @@ def begin_with(stage: Stage, folder: str | Path) -> None:
         folder: What ``export`` wrote, or the folder of a run.
 
     Raises:
-        InputError: if there are no weights, or they are of a network of another shape.
+        InputError: if it is no stage, there are no weights, or they are of a network of another shape.
     """
+    if not isinstance(stage, Stage):
+        raise InputError(
+            f"--weights is for the stages of a cascade, not for {type(stage).__name__}; leave it out."
+        )
     if not _loads(stage, read_weights(Path(folder))):
         raise InputError(
             f"--weights {folder}: the network there has another shape than this config's; take its config "

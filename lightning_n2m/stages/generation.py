@@ -182,7 +182,10 @@ class GenerativeModule(LightningModule):
         conditioner, (ours, theirs) = self.conditioner, self.conditioner.grid
 
         def agreeing(start: int, stop: int) -> Tensor:
-            part, known = audio[..., start:stop], signal[..., start // ours * theirs : -(-stop * theirs // ours)]
+            part, known = (
+                audio[..., start:stop],
+                signal[..., start // ours * theirs : -(-stop * theirs // ours)],
+            )
             for _ in range(self.sampling.agreement):
                 part = conditioner.agree(part, known)
             return part

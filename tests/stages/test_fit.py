@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(
     for kind in ("state_dict", "current_model_state"):
         assert mine[kind].keys() == theirs[kind].keys()
         assert all(torch.equal(mine[kind][name], theirs[kind][name]) for name in mine[kind])
+
+
+def test_a_training_begins_with_the_weights_that_it_is_given(
+    runs: Path, shards: Path, tmp_path: Path
+) -> None:
+    """At a rate of zero nothing else can be in the checkpoint; a run that has begun goes on as it is."""
+    still = ("--model.optimisation.learning_rate=0", "--trainer.max_steps=1")
+    fit("super_resolution", shards, tmp_path / "a", f"--weights={runs / 'super_resolution'}", *still)
+    read = functools.partial(torch.load, weights_only=True)
+    given = read(runs / "super_resolution" / "checkpoints" / "last.ckpt")["state_dict"]
+    found = read(tmp_path / "a" / "checkpoints" / "last.ckpt")
+    for kind in ("state_dict", "current_model_state"):
+        assert all(torch.equal(found[kind][name], given[name]) for name in given)
+    fit("super_resolution", shards, tmp_path / "a", "--weights=nowhere", "--ckpt_path=last", *still[:1])
 
 
 def test_the_checkpoint_holds_the_network_and_nothing_else(runs: Path) -> None:

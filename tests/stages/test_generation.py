@@ -108,7 +108,9 @@ def test_a_vocoder_with_a_draft_is_told_spectrogram_and_draft() -> None:
     assert stage.generate([""], 0.2, SampleRandom(0, [0]), told.aligned).shape == (1, 1, 3200)
 
 
-def test_the_finished_audio_agrees_with_the_signal_also_across_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_finished_audio_agrees_with_the_signal_also_across_windows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What a network says of the known band does not matter; windows of 16 s leave no seam."""
     t = torch.arange(40 * 24_000) / 24_000
     audio = (0.3 * torch.sin(2 * torch.pi * 440.1 * t))[None, None]

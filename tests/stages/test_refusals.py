@@ -140,6 +140,15 @@ def test_a_checkpoint_that_is_not_there(
     assert "no.ckpt" in said
 
 
+def test_weights_of_another_shape(
+    capsys: pytest.CaptureFixture[str], runs: Path, shards: Path, tmp_path: Path
+) -> None:
+    other = runs / "waveform_cascader"
+    said = refused(capsys, "fit", *tiny("super_resolution", shards, tmp_path, f"--weights={other}"))
+    assert f"--weights {other}" in said and "another shape" in said
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_training_over_a_run(capsys: pytest.CaptureFixture[str], runs: Path, shards: Path) -> None:
     before = (runs / "super_resolution" / "config.yaml").read_bytes()
     said = refused(
