@@ -48,8 +48,7 @@ class Picture(nn.Module):
         pictures = (_pack(F.pad(y, (0, -length % PACK[1]))) for y in (x_t, output))
         h = self.entry(torch.cat(list(pictures), dim=1)) + self.rows
         for combine, convolution in zip(self.combine, self.convolutions, strict=True):
-            told = combine(h.flatten(2), embedding).view_as(h)
-            h = h + convolution(F.silu(told))
+            h = h + convolution(combine(h.flatten(2), embedding, silu=True).view_as(h))
         return output + _unpack(self.exit(F.silu(h)))[..., :length]
 
 

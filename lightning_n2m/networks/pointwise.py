@@ -131,7 +131,7 @@ class CombineEmbedding(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """``(b, c, t)`` and ``(b, width)`` to ``(b, c, t)``."""
+    def forward(self, x: Tensor, embedding: Tensor, silu: bool = False) -> Tensor:
+        """``(b, c, t)`` and ``(b, width)`` to ``(b, c, t)``, with SiLU on top if asked."""
         scale, shift = self.linear(embedding)[..., None].chunk(2, dim=1)
-        return scale_shift(x, 1 + scale, shift)
+        return scale_shift(x, 1 + scale, shift, silu)
