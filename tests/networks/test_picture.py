@@ -25,11 +25,11 @@ def test_it_begins_as_no_correction_whatever_the_length(length: int) -> None:
 def test_what_holds_for_one_channel_holds_for_its_neighbours() -> None:
     """A tone two channels higher and four frames later is corrected as it was below and before."""
     made, embedding = picture(), torch.randn(1, 6)
-    x_t, output = torch.zeros(2, 1, 80, 400)
-    x_t[:, 39:41, 150:180], output[:, 40, 160:200] = torch.randn(1, 2, 30), 1.0
+    x_t, output = torch.zeros(2, 1, 80, 800)
+    x_t[:, 39:41, 350:380], output[:, 40, 360:400] = torch.randn(1, 2, 30), 1.0
     moved = [torch.roll(y, (2, 4), (1, 2)) for y in (x_t, output)]
     there, here = made(*moved, embedding), made(x_t, output, embedding)
-    inside = (slice(None), slice(30, 50), slice(130, 250))
+    inside = (slice(None), slice(30, 50), slice(330, 450))
     assert (here - output)[inside].abs().max() > 0.1
     silence = made(torch.zeros_like(x_t), torch.zeros_like(output), embedding)
     change = torch.roll(here - silence, (2, 4), (1, 2))
