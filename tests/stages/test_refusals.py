@@ -149,6 +149,13 @@ def test_weights_of_another_shape(
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_weights_for_what_does_not_train(
+    capsys: pytest.CaptureFixture[str], runs: Path, shards: Path, tmp_path: Path
+) -> None:
+    options = tiny("super_resolution", shards, tmp_path, f"--weights={runs / 'super_resolution'}")
+    assert "'validate' takes --ckpt_path" in refused(capsys, "validate", *options)
+
+
 def test_training_over_a_run(capsys: pytest.CaptureFixture[str], runs: Path, shards: Path) -> None:
     before = (runs / "super_resolution" / "config.yaml").read_bytes()
     said = refused(
