@@ -209,8 +209,8 @@ def _run(args: list[str] | None, parse_only: bool = False) -> LightningCLI:
             chosen.weights_only = True  # A checkpoint holds tensors; one that carries code is refused.
             if chosen.weights is not None and self.subcommand != "fit":
                 raise InputError(
-                    f"--weights is what 'fit' begins with; '{self.subcommand}' takes --ckpt_path for a stage, "
-                    "and folders for a cascade."
+                    f"--weights is what 'fit' begins with; '{self.subcommand}' takes --ckpt_path for a "
+                    "stage, and folders for a cascade."
                 )
             if self.subcommand == "predict":
                 # `Output` has written them; keeping all would fill the memory.
