@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -85,12 +86,21 @@ def musicnn_embedder() -> PatchEmbedder:
         MUSICNN,
         musicnn.SAMPLE_RATE,
         musicnn.EMBEDDING,
-        lambda audio: network.log_mel(audio).transpose(1, 2),
-        lambda patches: network.hear(patches.transpose(1, 2)).embedding,
+        partial(_rows_of_mel, network),
+        partial(_hear_rows, network),
         musicnn.PATCH,
         MUSICNN_STEP,
         musicnn.HOP,
     )
+
+
+def _rows_of_mel(network: musicnn.Musicnn, audio: Tensor) -> Tensor:
+    rows: Tensor = network.log_mel(audio).transpose(1, 2)
+    return rows
+
+
+def _hear_rows(network: musicnn.Musicnn, patches: Tensor) -> Tensor:
+    return network.hear(patches.transpose(1, 2)).embedding
 
 
 def aisfx_embedder() -> PatchEmbedder:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,13 @@ from lightning_n2m.audio.io import read, to_mono
 from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_file import ShardFile, read_shard
-from lightning_n2m.metrics.embedders import Embedder
+from lightning_n2m.metrics.embedders import Embedder, PatchEmbedder
 from lightning_n2m.metrics.tags import hear
 
 RATE = 16_000
 JUDGED_SECONDS = 10.0
 EMBEDDED_SECONDS = 5.0  # of each reference clip; there are thousands of them
+HEAP = 4  # shards for which a process more is worth its start
 
 
 def middle(audio: Tensor, sample_rate: int, seconds: float = JUDGED_SECONDS) -> Tensor:
@@ -71,28 +74,35 @@ def hear_shards(
     embedders: Sequence[Embedder],
     folder: Path,
     report: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
 ) -> Reference:
     """Hear all clips of shards, or read what was heard before.
+
+    Several processes of one thread each hear faster than one process of several threads.
 
     Args:
         files: The shards.
         embedders: For Fréchet distances, beside the judging tagger.
         folder: Where what was heard is kept: a file a shard, named by the shard's checksum and the embedders.
         report: Called after each shard with shards done and shards in all.
+        workers: Processes; when null, one a core, but no more than there are heaps of `HEAP` shards to hear.
 
     Raises:
         InputError: if a shard is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = "-".join("".join(c if c.isalnum() else "_" for c in e.name) for e in embedders)
-    parts = []
-    for number, file in enumerate(files, start=1):
-        path = folder / f"{file.shard.sha256[:16]}-{names}.safetensors"
-        if not path.is_file():
-            _hear_shard(file, embedders, path)
-        parts.append(_read(path, str(file.path)))
+    paths = [folder / f"{file.shard.sha256[:16]}-{names}.safetensors" for file in files]
+    missing = [(file, path) for file, path in zip(files, paths, strict=True) if not path.is_file()]
+    if workers is None:  # a joint model is too large to be handed round
+        many = all(isinstance(e, PatchEmbedder) for e in embedders)
+        workers = max(1, min(os.cpu_count() or 1, len(missing) // HEAP)) if many else 1
+    for number, _ in enumerate(_hearing(missing, embedders, workers), start=1):
         if report is not None:
-            report(number, len(files))
+            report(len(files) - len(missing) + number, len(files))
+    if report is not None and not missing:
+        report(len(files), len(files))
+    parts = [_read(path, str(file.path)) for file, path in zip(files, paths, strict=True)]
     return Reference(
         tuple(clip for part in parts for clip in part.clips),
         tuple(shard for part in parts for shard in part.shards),
@@ -116,6 +126,34 @@ def decoded(file: ShardFile, keys: Collection[str] | None = None) -> Iterator[tu
             continue
         audio = read(raw.audio)
         yield raw.clip, resample_file(to_mono(audio.samples), audio.sample_rate, RATE)
+
+
+def _hearing(
+    missing: Sequence[tuple[ShardFile, Path]], embedders: Sequence[Embedder], workers: int
+) -> Iterator[None]:
+    """Hear shards, in this process or in several."""
+    if workers == 1:
+        for file, path in missing:
+            _hear_shard(file, embedders, path)
+            yield
+        return
+    # Not forked: a fork of a process whose threads have multiplied waits for them for ever.
+    start = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, start, _employ, (embedders,)) as pool:
+        yield from pool.map(_hear_hired, missing)
+
+
+_hired: list[Embedder] = []  # of a worker process
+
+
+def _employ(embedders: Sequence[Embedder]) -> None:
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    _hired[:] = embedders
+
+
+def _hear_hired(work: tuple[ShardFile, Path]) -> None:
+    _hear_shard(work[0], _hired, work[1])
 
 
 def _hear_shard(file: ShardFile, embedders: Sequence[Embedder], path: Path) -> None:

@@ -68,6 +68,18 @@ def test_a_shard_is_heard_once(shards, tmp_path):
         moved.rename(shards)
 
 
+def test_two_processes_hear_what_one_hears(shards, tmp_path):
+    files = find_shards([shards], "train")
+    done = []
+    one, two = (
+        hear_shards(files, [Mean()], tmp_path / str(n), lambda *x: done.append(x), workers=n) for n in (1, 2)
+    )
+    assert done == [(1, 3), (2, 3), (3, 3)] * 2
+    assert one.clips == two.clips and one.shards == two.shards
+    torch.testing.assert_close(one.patches, two.patches, atol=2e-3, rtol=2e-3)
+    assert torch.equal(one.embedded["mean"], two.embedded["mean"])
+
+
 def test_the_middle_is_in_the_middle():
     audio = torch.arange(100.0)[None]
     assert middle(audio, 10, 4.0).tolist() == [list(range(30, 70))]
