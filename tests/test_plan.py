@@ -115,7 +115,7 @@ def test_meta_autocast_narrows_what_autocast_narrows() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_memory_is_what_a_real_step_allocates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Windows for the products that stand in for a slow library are memory that no GPU needs. For a picture
-    # that library needs ten times more than they do.
+    # that library itself needs more than they do.
     monkeypatch.setattr(convolution, "learns_by_products", lambda x: x.shape[2] > 1)
     stage = stage_of("starter", name, "cpu")
     real_loss(stage, 1).backward()

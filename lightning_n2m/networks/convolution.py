@@ -27,8 +27,8 @@ class Geometry:
 class _Convolve(torch.autograd.Function):
     """A convolution, or its transpose, whose weight learns by products of windows.
 
-    In 32 bits the processor's library takes two to five times as long for a weight's gradient as for the
-    convolution itself; the same sums as products with windows take little more than it.
+    In 32 bits the processor's library is far slower at a weight's gradient than at the convolution itself;
+    the same sums as products with windows take little more than it.
     """
 
     @staticmethod
