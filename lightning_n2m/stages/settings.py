@@ -56,7 +56,7 @@ class Sampling:
         guidance: Guidance and clipping.
         level: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
         agreement: How often the finished audio is brought nearer to what the signal says of it, which is
-            known and need not be made up; 0, as in the paper, for never.
+            known and need not be made up; 0 for never. Deviation: the paper leaves it as it came.
         overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
             trained on crops runs on something longer.
     """
