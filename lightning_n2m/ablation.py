@@ -1,4 +1,7 @@
-"""The paper's ablations (figures 2 and 3) for any cascade: guidance, schedule, number of steps, sampler."""
+"""The paper's ablations (figures 2 and 3) for any cascade: guidance, schedule, number of steps, sampler.
+
+Beside them, the cascade as its config has it and as the paper samples it, all steps of table 7 taken.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import yaml
 from matplotlib.figure import Figure as Plot
 
 from lightning_n2m.diffusion.sampler import Method
+from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
 from lightning_n2m.metrics.figure import read_figures
 
@@ -28,6 +32,10 @@ _SCHEDULES = {
         },
         "refiner": {"front": "spectrogram_vocoder", "back": "spectrogram_vocoder reversed"},
     },
+}
+_PAPER = {
+    "waveform": {"generator": "waveform_generator", "refiner": "waveform_cascader"},
+    "spectrogram": {"generator": "spectrogram_generator", "refiner": "spectrogram_vocoder"},
 }
 _METHODS: tuple[Method, ...] = ("ancestral", "ddim", "dpm++2m")
 
@@ -63,7 +71,20 @@ def variations(
         totals: Numbers of steps.
         guided_refiner: Whether the refiner hears the prompt, without which it knows no guidance.
     """
-    found = []
+    whole = [
+        f"--model.{stage}.{option}"
+        for stage, name in _PAPER[route].items()
+        for option in (
+            f"steps={name}",
+            f"total={len(step_times(name)) - 1}",
+            "reverse=false",
+            "method=ancestral",
+        )
+    ]
+    found = [
+        Variation("sampling", what, (*options, "--evaluation.alone=0"))
+        for what, options in {"config": (), "paper": whole}.items()
+    ]
     for stage in ("generator", "refiner"):
 
         def vary(what: str, value: object, *options: str, stage: str = stage) -> None:

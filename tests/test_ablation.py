@@ -28,6 +28,15 @@ def test_every_setting_is_varied_alone():
     assert not any(v.group == "refiner guidance" for v in variations("spectrogram", (1,), (10,), False))
 
 
+@pytest.mark.parametrize(("route", "refiner"), [("waveform", 800), ("spectrogram", 100)])
+def test_the_paper_takes_all_its_steps(route, refiner):
+    config, paper = (v for v in variations(route, (), (), True) if v.group == "sampling")
+    assert not [option for option in config.options if option.startswith("--model")]
+    for stage, total in (("generator", 1000), ("refiner", refiner)):
+        assert f"--model.{stage}.total={total}" in paper.options
+        assert f"--model.{stage}.method=ancestral" in paper.options
+
+
 @pytest.mark.parametrize("route", ["waveform", "spectrogram"])
 def test_front_heavy_is_turned_into_back_heavy(route):
     """Half of the steps of a front-heavy list lie near the data, of a back-heavy one near the noise."""

@@ -139,16 +139,18 @@ def _hearing(
         return
     # Not forked: a fork of a process whose threads have multiplied waits for them for ever.
     start = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, start, _employ, (embedders,)) as pool:
+    bf16 = torch.is_autocast_enabled("cpu")  # as all that it is compared with
+    with ProcessPoolExecutor(workers, start, _employ, (embedders, bf16)) as pool:
         yield from pool.map(_hear_hired, missing)
 
 
 _hired: list[Embedder] = []  # of a worker process
 
 
-def _employ(embedders: Sequence[Embedder]) -> None:
+def _employ(embedders: Sequence[Embedder], bf16: bool) -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
+    torch.set_autocast_enabled("cpu", bf16)
     _hired[:] = embedders
 
 

@@ -46,7 +46,8 @@ class Picture(nn.Module):
         """The output ``(b, channels, t)``, corrected, for x_t alike and the time embedding ``(b, width)``."""
         length = output.shape[-1]
         pictures = (_pack(F.pad(y, (0, -length % PACK[1]))) for y in (x_t, output))
-        h = self.entry(torch.cat(list(pictures), dim=1)) + self.rows
+        h = self.entry(torch.cat(list(pictures), dim=1))
+        h = h + self.rows.to(h.dtype)  # in 32 bits it would take the rest of the picture along
         for combine, convolution in zip(self.combine, self.convolutions, strict=True):
             h = h + convolution(combine(h.flatten(2), embedding, silu=True).view_as(h))
         return output + _unpack(self.exit(F.silu(h)))[..., :length]

@@ -68,12 +68,15 @@ def test_a_shard_is_heard_once(shards, tmp_path):
         moved.rename(shards)
 
 
-def test_two_processes_hear_what_one_hears(shards, tmp_path):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_two_processes_hear_what_one_hears(shards, tmp_path, bf16):
     files = find_shards([shards], "train")
     done = []
-    one, two = (
-        hear_shards(files, [Mean()], tmp_path / str(n), lambda *x: done.append(x), workers=n) for n in (1, 2)
-    )
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        one, two = (
+            hear_shards(files, [Mean()], tmp_path / str(n), lambda *x: done.append(x), workers=n)
+            for n in (1, 2)
+        )
     assert done == [(1, 3), (2, 3), (3, 3)] * 2
     assert one.clips == two.clips and one.shards == two.shards
     torch.testing.assert_close(one.patches, two.patches, atol=2e-3, rtol=2e-3)
