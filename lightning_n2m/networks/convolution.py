@@ -27,8 +27,8 @@ class Geometry:
 class _Convolve(torch.autograd.Function):
     """A convolution, or its transpose, whose weight learns by products of windows.
 
-    In 32 bits the processor's library is far slower at a weight's gradient than at the convolution itself;
-    the same sums as products with windows take little more than it.
+    Without AVX-512 the processor's library is far slower at a weight's gradient than at the convolution
+    itself; the same sums as products with windows take little more than it.
     """
 
     @staticmethod
@@ -77,15 +77,20 @@ def _correlate(few: Tensor, many: Tensor, kernel: tuple[int, int], g: Geometry) 
 
 
 def learns_by_products(x: Tensor) -> bool:
-    """Whether a weight's gradient is taken by products: in 32 bits on the processor."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    """Whether a weight's gradient is taken by products: in 32 bits on a processor without AVX-512."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    )
 
 
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool = False
 ) -> Tensor:
     """Convolution, or transposed convolution, of ``(b, c_in, h, t)`` in channels-last memory."""
-    if learns_by_products(x):
+    if weight[0, 0].numel() > 1 and learns_by_products(x):
         return _Convolve.apply(x, weight, bias, geometry, transposed)  # type: ignore[no-any-return, no-untyped-call]
     strides = (1, geometry.stride), geometry.padding
     if transposed:

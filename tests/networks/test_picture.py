@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lightning_n2m.networks import convolution
 from lightning_n2m.networks.convolution import Conv2d
 from lightning_n2m.networks.picture import Picture
 
@@ -46,7 +47,10 @@ def test_it_hears_more_than_a_second_on_either_side() -> None:
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
-def test_the_convolution_of_a_picture_learns_as_pytorch_says(dilation: int) -> None:
+def test_the_convolution_of_a_picture_learns_as_pytorch_says(
+    dilation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "learns_by_products", lambda x: True)
     layer = Conv2d(5, 7, 3, padding=(1, dilation), dilation=(1, dilation))
     x = torch.randn(2, 5, 6, 20).contiguous(memory_format=torch.channels_last).requires_grad_()
     ours, theirs = layer(x), torch.nn.Conv2d.forward(layer, x)
