@@ -49,7 +49,7 @@ music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VA
 		--output.folder="$$OUT" --trainer.precision $(PRECISION)
 
 test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
-	@$(RUN) -m pytest $(if $(FAST),-m "not slow")
+	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")
 
 evaluate: $(STAMP) ## the paper's figures for pretrained/, with a report: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
