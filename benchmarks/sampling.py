@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.music import ROOT
 from benchmarks.result import Result
 
-SECONDS, LONG, FEW = 30.0, 300.0, 2  # seconds of music; memory does not depend on the steps
+SECONDS, LONG, FEW = 30.0, 300.0, 4  # seconds of music; memory does not depend on the steps
 PROMPT = "a slow waltz for solo piano"
 
 
