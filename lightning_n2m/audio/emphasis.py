@@ -7,7 +7,7 @@ front of the diffusion and its pole behind it shape what remains like the music 
 
 from __future__ import annotations
 
-import torch
+import torch.nn.functional as F
 import torchaudio.functional as audio_functional
 from torch import Tensor
 
@@ -18,11 +18,13 @@ def emphasise(audio: Tensor, coefficient: float) -> Tensor:
 
 
 def restore(audio: Tensor, coefficient: float) -> Tensor:
-    """The inverse of `emphasise`: ``x_n = y_n + coefficient x_(n-1)``."""
+    """The inverse of `emphasise`, in 32 bits: ``x_n = y_n + coefficient x_(n-1)``; unchanged for 0."""
     if not coefficient:
         return audio
-    poles = torch.tensor([1.0, -coefficient], device=audio.device)
-    zeros = torch.tensor([1.0, 0.0], device=audio.device)
-    # torchaudio's deemphasis would also clip to [-1, 1], which is for the writer of a file to do.
-    with torch.autocast(audio.device.type, enabled=False):
-        return audio_functional.lfilter(audio.float(), poles, zeros, clamp=False)
+    # 1 / (1 - cz) is the product of all 1 + (cz)^(2^k), of which a few do until c^(2^k) is nothing: a
+    # handful of sums of whole sequences, where a recursion takes as many steps as there are samples.
+    audio, delay, gain = audio.float(), 1, coefficient
+    while abs(gain) > 1e-9 and delay < audio.shape[-1]:
+        audio = audio + gain * F.pad(audio[..., :-delay], (delay, 0))
+        delay, gain = 2 * delay, gain * gain
+    return audio

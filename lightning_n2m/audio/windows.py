@@ -9,6 +9,9 @@ from torch import Tensor
 
 from lightning_n2m.errors import InputError
 
+# Seconds, and their overlap, of what is done to a piece as a whole but would take a multiple of its memory.
+LONG, OVERLAP = 32, 1
+
 
 def window_starts(length: int, window: int, overlap: int, multiple: int = 1) -> list[int]:
     """Where windows begin that cover ``length``: evenly spread, overlapping at least ``overlap``.

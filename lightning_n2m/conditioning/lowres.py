@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_n2m.audio.blur import blur_1d
 from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.resample import fft_upsample, resample
+from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 from lightning_n2m.errors import InputError
 
@@ -62,6 +63,16 @@ class LowResolution(Conditioner):
         return emphasise(self._raise(signal, length), self.emphasis)
 
     def _raise(self, signal: Tensor, length: int) -> Tensor:
+        ours, theirs = self.grid
+
+        def part(start: int, stop: int) -> Tensor:
+            known = signal[..., start // ours * theirs : -(-stop * theirs // ours)]
+            return self._raise_part(known, stop - start)
+
+        window, overlap = (seconds * self.target_rate for seconds in (LONG, OVERLAP))
+        return overlapped(part, length, window, overlap, ours)
+
+    def _raise_part(self, signal: Tensor, length: int) -> Tensor:
         ours, theirs = self.grid
         steps = -(-max(signal.shape[-1] * ours, length * theirs) // (ours * theirs))
         held = torch.nn.functional.pad(signal, (0, steps * theirs - signal.shape[-1]), mode="replicate")

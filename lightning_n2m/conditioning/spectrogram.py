@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_n2m.audio.blur import blur_2d
 from lightning_n2m.audio.emphasis import emphasise
 from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel, match_mel
+from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 
 
@@ -53,11 +56,17 @@ class Spectrogram(Conditioner):
         """The spectrogram, and the draft of exactly that: noise in one is noise in the other."""
         entered = {"aligned": signal}
         if self.draft_iterations:
-            draft = griffin_lim(signal / self.scale, self.mel, self.draft_iterations)
-            # Pads where the last frame was not whole, crops where it is longer than what is left.
-            padded = F.pad(draft, (0, length - draft.shape[-1]))
-            entered["stacked"] = self.draft_scale * emphasise(padded, self.emphasis)
+            window, overlap = (seconds * self.mel.sample_rate for seconds in (LONG, OVERLAP))
+            drawn = functools.partial(self._draft, signal)
+            draft = overlapped(drawn, length, window, overlap, self.mel.hop)
+            entered["stacked"] = self.draft_scale * emphasise(draft, self.emphasis)
         return entered
+
+    def _draft(self, signal: Tensor, start: int, stop: int) -> Tensor:
+        frames = signal[..., start // self.mel.hop : -(-stop // self.mel.hop)]
+        draft = griffin_lim(frames / self.scale, self.mel, self.draft_iterations)
+        # Pads where the last frame was not whole, crops where it is longer than what is left.
+        return F.pad(draft, (0, stop - start - draft.shape[-1]))
 
     @property
     def grid(self) -> tuple[int, int]:

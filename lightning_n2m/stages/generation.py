@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
-from lightning_n2m.audio.windows import overlapped
+from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
 from lightning_n2m.conditioning.conditioner import Conditioner
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.diffusion.guidance import finish, guide
@@ -24,8 +24,6 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.stages.settings import Sampling
-
-_AGREEMENT_SECONDS = 16
 
 
 class GenerativeModule(LightningModule):
@@ -190,7 +188,7 @@ class GenerativeModule(LightningModule):
                 part = conditioner.agree(part, known)
             return part
 
-        window, overlap = (seconds * self.sample_rate for seconds in (_AGREEMENT_SECONDS, 1))
+        window, overlap = (seconds * self.sample_rate for seconds in (LONG, OVERLAP))
         return overlapped(agreeing, audio.shape[-1], window, overlap, ours)
 
     def _denoise(

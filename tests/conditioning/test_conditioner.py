@@ -23,6 +23,25 @@ def tones(rate, time, frequencies=(70, 440.5, 1320)):
     return sum(0.3 * torch.sin(2 * math.pi * f * t + f) for f in frequencies).float()[None, None]
 
 
+def test_a_long_signal_is_raised_in_windows_as_it_would_be_in_one():
+    conditioner, seconds = LowResolution(400, 1600, Augmentation()), 70
+    expected, low = (tones(rate, rate * seconds, (3, 41.5, 120)) for rate in (1600, 400))
+    raised = conditioner.fit(low, 1600 * seconds)
+    torch.testing.assert_close(raised[..., 400:-400], expected[..., 400:-400], atol=2e-3, rtol=0)
+
+
+def test_the_draft_of_a_long_spectrogram_is_drawn_in_windows():
+    mel = MelSettings()
+    conditioner = Spectrogram(mel, Augmentation(), draft_iterations=2)
+    length = 70 * mel.sample_rate
+    spectrogram = log_mel(tones(mel.sample_rate, length), mel)
+    draft, whole = conditioner.enter(spectrogram, length)["stacked"], griffin_lim(spectrogram, mel, 2)
+    assert draft.shape == whole.shape
+    for start in range(0, length, length // 14):  # as loud everywhere, at the seams too
+        ours, theirs = (float(x[..., start : start + length // 14].square().mean()) for x in (draft, whole))
+        assert ours == pytest.approx(theirs, rel=0.1)
+
+
 # Signals -----------------------------------------------------------------------------------------
 
 
