@@ -51,7 +51,7 @@ music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VA
 test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")
 
-evaluate: $(STAMP) ## the paper's figures for pretrained/, with a report: [ROUTE=spectrogram] [BUILD=build/starter]
+evaluate: $(BUILD)/shards/index.json ## the paper's figures for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
 		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.heard $(BUILD)/heard \
 		--evaluation.summary pretrained/evaluation.json --trainer.precision $(PRECISION)

@@ -40,7 +40,7 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         "--model.network.self_attention": "[false,false,false,false]",
         "--model.network.cross_attention": f"[{','.join(attends)}]",
         "--model.sampling.total": 4,
-        "--listen.total": 2,
+        "--listen.total": 4,
         "--listen.clips": 1,
         "--listen.scales": "[1,7]",
         "--trainer.default_root_dir": run,
