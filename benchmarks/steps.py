@@ -1,10 +1,10 @@
 """Fewer steps: what the starter's sampling keeps of the quality that the paper's steps give the same weights.
 
-The paper takes 1,000 steps of the generator and 100 of the vocoder by its ancestral sampler (tables 3 and 7).
-The evaluation judges both on the same prompts, too few for the figures by themselves: only the ratios count.
-On 2026-11-26 aiSFX and the similarity lay 9 and 10 % behind the paper's steps, where 5 % were aimed at: it was not
-yet looked into whether the generator's 40 steps or the vocoder's 4 cost them.
-It takes the starter's corpus, which is built where it is missing, and goes on with what was generated before.
+The paper takes 1,000 steps of the generator and 100 of the vocoder by its ancestral sampler (tables 3 and
+7). The evaluation judges both on the same prompts, too few for the figures by themselves: only the ratios
+count. On 2026-11-26 aiSFX and the similarity lay 9 and 10 % behind the paper's steps, where 5 % were
+aimed at; whether the generator's 40 steps or the vocoder's 4 cost them was not yet looked into. It takes
+the starter's corpus, which is built where it is missing; what was generated stays generated.
 """
 
 from __future__ import annotations
