@@ -12,7 +12,7 @@ NEGATIVE   =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
 # What a step of training has freed stays with the process: fetching it again as empty pages takes a tenth of it.
-# Large pages save the next tenth.
+# Large pages are reached faster than small ones.
 KEEP = THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 # Not ?=, which would take the seconds that a bash around us counts.
 SECONDS = 30

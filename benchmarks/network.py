@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.music import ROOT
 
 # The memory of a step goes back to the system and comes again as empty pages, which takes a tenth of the
-# step; small pages take the next tenth. All networks here keep theirs, in large pages.
+# step. All networks here keep theirs, in large pages.
 KEEP = {
     "THP_MEM_ALLOC_ENABLE": "1",
     "MALLOC_MMAP_MAX_": "0",

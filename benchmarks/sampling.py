@@ -1,9 +1,9 @@
 """The starter's cascade from a text to music: how fast, and in how much memory as the music grows longer.
 
 The refiners work in windows, their drafts and their agreement too. What grows with the music is the music
-itself: some ten sequences of its length live at once (what is told, x_t, noise, the last two estimates, the
-windows' sum and weights, what the sampler makes of them), each 29 MB at 5 minutes of 24 kHz. A generator is
-not trained on crops: it hears all of its piece at once, and grows with it.
+itself: several sequences of its length live at once (what is told, x_t, noise, the last two estimates,
+the windows' sum and weights, what the sampler makes of them), each 29 MB at 5 minutes of 24 kHz. A
+generator is not trained on crops: it hears all of its piece at once, and grows with it.
 """
 
 from __future__ import annotations

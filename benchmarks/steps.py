@@ -59,8 +59,11 @@ def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
     subprocess.run(
         ["make", f"BUILD={BUILT}", f"{shards}/index.json"], cwd=ROOT, check=True, stdout=sys.stderr
     )
-    weights = [(ROOT / f"pretrained/{stage}/weights.safetensors").read_bytes() for stage in STAGES]
-    folder = ROOT / "build/steps" / hashlib.sha256(b"".join(weights)).hexdigest()[:12]
+    # What was judged counts only for the same weights, the same sampling and as many prompts.
+    known = hashlib.sha256(str(PROMPTS).encode())
+    for file in (f for stage in STAGES for f in sorted((ROOT / f"pretrained/{stage}").iterdir())):
+        known.update(file.read_bytes())
+    folder = ROOT / "build/steps" / known.hexdigest()[:12]
     command: list[str | Path] = [
         sys.executable, "-m", "lightning_n2m", "ablate", "--config", "configs/cascade/spectrogram.yaml",
         "--output", folder, "--groups", "sampling", f"--data.evaluation_set.shards={shards}",

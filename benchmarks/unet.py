@@ -2,14 +2,13 @@
 
 Each peer meets a U-Net of ours with as many parameters and operations, counted in the run.
 
-Where a step of `SMALL` takes its time, ``python -m benchmarks.unet`` prints by operator. On two cores with
-AVX512-BF16, on 2026-11-26, in bf16, 517 ms under the profiler: convolutions and products 342 ms, of which
-the gradients of convolutions 203; passes over sequences between them (multiplications, sums, activations)
-some 95; copies 26, of weights to 16 bits and of their gradients back; Adam 20. The passes take as long for
-a sequence of few channels as a good part of its convolution, and copies and Adam as long for few clips as
-for many: that keeps thin networks from the speed of a product. The paper's networks reach 0.94 and 0.76 of
-it, the starter's 0.49 and 0.39. `network.compile()`, which joins the passes, was slower when last tried,
-before the norms were one function.
+Where a step of `SMALL` takes its time, ``python -m benchmarks.unet`` prints by operator. On two cores
+with AVX512-BF16, on 2026-11-26, in bf16, 517 ms under the profiler: convolutions and products 342 ms, of
+which the gradients of convolutions 203; passes over sequences between them (multiplications, sums,
+activations) some 80; copies 26, of weights to 16 bits and of their gradients back; Adam 20. What is not a
+convolution or a product is a third of the step. The paper's networks reach 0.94 and 0.76 of it, the
+starter's 0.49 and 0.39. `network.compile()`, which joins the passes, was slower when last tried, before
+the norms were one function.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from lightning_n2m.errors import InputError
 
-# Seconds, and their overlap, of what is done to a piece as a whole but would take a multiple of its memory.
-LONG, OVERLAP = 32, 1
+_LONG, _OVERLAP = 32, 1  # seconds
 
 
 def window_starts(length: int, window: int, overlap: int, multiple: int = 1) -> list[int]:
@@ -74,3 +73,10 @@ def overlapped(
         weights[start:stop] += weight
     assert total is not None
     return total.div_(weights)
+
+
+def piecewise(
+    function: Callable[[int, int], Tensor], length: int, sample_rate: int, multiple: int = 1
+) -> Tensor:
+    """`overlapped` in windows of 32 s, for what would take a multiple of a long piece's memory."""
+    return overlapped(function, length, _LONG * sample_rate, _OVERLAP * sample_rate, multiple)

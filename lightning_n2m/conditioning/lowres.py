@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_n2m.audio.blur import blur_1d
 from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.resample import fft_upsample, resample
-from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
+from lightning_n2m.audio.windows import piecewise
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 from lightning_n2m.errors import InputError
 
@@ -69,8 +69,7 @@ class LowResolution(Conditioner):
             known = signal[..., start // ours * theirs : -(-stop * theirs // ours)]
             return self._raise_part(known, stop - start)
 
-        window, overlap = (seconds * self.target_rate for seconds in (LONG, OVERLAP))
-        return overlapped(part, length, window, overlap, ours)
+        return piecewise(part, length, self.target_rate, ours)
 
     def _raise_part(self, signal: Tensor, length: int) -> Tensor:
         ours, theirs = self.grid

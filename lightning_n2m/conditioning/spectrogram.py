@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_n2m.audio.blur import blur_2d
 from lightning_n2m.audio.emphasis import emphasise
 from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel, match_mel
-from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
+from lightning_n2m.audio.windows import piecewise
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
 
 
@@ -56,9 +56,8 @@ class Spectrogram(Conditioner):
         """The spectrogram, and the draft of exactly that: noise in one is noise in the other."""
         entered = {"aligned": signal}
         if self.draft_iterations:
-            window, overlap = (seconds * self.mel.sample_rate for seconds in (LONG, OVERLAP))
             drawn = functools.partial(self._draft, signal)
-            draft = overlapped(drawn, length, window, overlap, self.mel.hop)
+            draft = piecewise(drawn, length, self.mel.sample_rate, self.mel.hop)
             entered["stacked"] = self.draft_scale * emphasise(draft, self.emphasis)
         return entered
 

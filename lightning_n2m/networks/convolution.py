@@ -90,7 +90,7 @@ def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool = False
 ) -> Tensor:
     """Convolution, or transposed convolution, of ``(b, c_in, h, t)`` in channels-last memory."""
-    if weight[0, 0].numel() > 1 and learns_by_products(x):
+    if weight.shape[2:].numel() > 1 and learns_by_products(x):
         return _Convolve.apply(x, weight, bias, geometry, transposed)  # type: ignore[no-any-return, no-untyped-call]
     strides = (1, geometry.stride), geometry.padding
     if transposed:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
-from lightning_n2m.audio.windows import LONG, OVERLAP, overlapped
+from lightning_n2m.audio.windows import overlapped, piecewise
 from lightning_n2m.conditioning.conditioner import Conditioner
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.diffusion.guidance import finish, guide
@@ -188,8 +188,7 @@ class GenerativeModule(LightningModule):
                 part = conditioner.agree(part, known)
             return part
 
-        window, overlap = (seconds * self.sample_rate for seconds in (LONG, OVERLAP))
-        return overlapped(agreeing, audio.shape[-1], window, overlap, ours)
+        return piecewise(agreeing, audio.shape[-1], self.sample_rate, ours)
 
     def _denoise(
         self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
