@@ -37,7 +37,7 @@ _PAPER = {
     "waveform": {"generator": "waveform_generator", "refiner": "waveform_cascader"},
     "spectrogram": {"generator": "spectrogram_generator", "refiner": "spectrogram_vocoder"},
 }
-_METHODS: tuple[Method, ...] = ("ancestral", "ddim", "dpm++2m")
+_METHODS: tuple[Method, ...] = ("ancestral", "ddim", "dpm++2m", "sde-dpm++2m")
 
 
 @dataclass(frozen=True)

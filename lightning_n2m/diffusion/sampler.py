@@ -17,7 +17,7 @@ from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.schedule import Schedule
 
-Method = Literal["ancestral", "ddim", "dpm++2m"]
+Method = Literal["ancestral", "ddim", "dpm++2m", "sde-dpm++2m"]
 Denoiser = Callable[[Tensor, float], Denoised]
 Progress = Callable[[int, int], None]
 
@@ -39,11 +39,12 @@ def sample(
         noise: Where to start: standard Gaussian, ``(b, c, t)``.
         schedule: The schedule that the network was trained with.
         times: Falling from 1 to 0, as `step_times` returns them.
-        random: Source of the noise that ancestral steps add.
-        method: ``ancestral`` (eq. 4 of the paper), ``ddim`` (Song et al. 2021, eta = 0) or
-            ``dpm++2m`` (Lu et al. 2022, algorithm 2).
+        random: Source of the noise that stochastic steps add.
+        method: ``ancestral`` (eq. 4 of the paper), ``ddim`` (Song et al. 2021, eta = 0), ``dpm++2m``
+            (Lu et al. 2022, algorithm 2) or ``sde-dpm++2m`` (theirs too: the ancestral step made
+            second order by the same multistep).
         gamma: Stochasticity of ``ancestral``: 0 the lower (posterior) variance, 1 the upper one.
-            Both are stochastic; 0 is not DDIM.
+            Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` takes the lower one.
         progress: Called after each step with the number of steps done and in all.
 
     Returns:
@@ -56,20 +57,34 @@ def sample(
     for i in range(len(times) - 1):
         estimate = denoise(x, float(times[i]))
         here, there = log_snr[i], log_snr[i + 1]
-        if method == "ancestral":
-            x = ancestral_step(x, estimate, here, there, gamma, random)
-        elif method == "ddim":
+        x0 = estimate.x0
+        if method.endswith("dpm++2m"):
+            x0, previous = extrapolate(x0, here, there, previous), (x0, here)
+        if method == "ddim":
             x = ddim_step(estimate, there)
+        elif method == "dpm++2m":
+            x = dpm_solver_step(x, x0, here, there)
         else:
-            x = dpm_solver_step(x, estimate, here, there, previous)
-            previous = (estimate.x0, here)
+            x = ancestral_step(x, x0, here, there, gamma if method == "ancestral" else 0.0, random)
         if progress is not None:
             progress(i + 1, len(times) - 1)
     return x
 
 
+def extrapolate(x0: Tensor, here: float, there: float, previous: tuple[Tensor, float] | None) -> Tensor:
+    """What the data estimate will be half-way through the step, from it and the one before.
+
+    Second order multistep in half the log-SNR (Lu et al. 2022, algorithm 2). The first step has no history
+    and the last one an infinite length: both are first order.
+    """
+    if previous is None or there == math.inf:
+        return x0
+    past_x0, past = previous
+    return torch.lerp(past_x0, x0, 1 + (there - here) / (2 * (here - past)))
+
+
 def ancestral_step(
-    x: Tensor, estimate: Denoised, here: float, there: float, gamma: float, random: SampleRandom
+    x: Tensor, x0: Tensor, here: float, there: float, gamma: float, random: SampleRandom
 ) -> Tensor:
     """Eq. 4 of the paper, in its x0 form, between two log-SNRs.
 
@@ -79,7 +94,7 @@ def ancestral_step(
     """
     ratio = math.exp(here - there)
     scale = ratio * _alpha(there) / _alpha(here)
-    mean = scale * x + (1 - ratio) * _alpha(there) * estimate.x0
+    mean = scale * x + (1 - ratio) * _alpha(there) * x0
     lower, upper = (math.sqrt((1 - ratio) * _alpha(-at) ** 2) for at in (there, here))
     if there == math.inf:
         return mean
@@ -91,18 +106,8 @@ def ddim_step(estimate: Denoised, there: float) -> Tensor:
     return _alpha(there) * estimate.x0 + _alpha(-there) * estimate.epsilon
 
 
-def dpm_solver_step(
-    x: Tensor, estimate: Denoised, here: float, there: float, previous: tuple[Tensor, float] | None
-) -> Tensor:
-    """Second order multistep in half the log-SNR (Lu et al. 2022, algorithm 2).
-
-    The first step has no history and the last one an infinite length: both are first order.
-    """
-    x0 = estimate.x0
-    if previous is not None and there != math.inf:
-        past_x0, past = previous
-        slope = (there - here) / (2 * (here - past))
-        x0 = torch.lerp(past_x0, x0, 1 + slope)
+def dpm_solver_step(x: Tensor, x0: Tensor, here: float, there: float) -> Tensor:
+    """Towards an estimate of the data that holds for the whole step (Lu et al. 2022, DPM-Solver++)."""
     decay = math.exp((here - there) / 2)
     return (_alpha(-there) / _alpha(-here) * x).add_(x0, alpha=_alpha(there) * (1 - decay))
 
