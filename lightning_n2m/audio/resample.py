@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import soxr
 import torch
-import torchaudio.functional as audio_functional
 from torch import Tensor
+from torchaudio.transforms import Resample
 
 _WIDTH, _ROLLOFF = 32, 0.95  # Zero crossings of the filter on either side; band edge over Nyquist's.
 
@@ -32,9 +33,15 @@ def resample(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
     if sample_rate == new_rate:
         return samples
     with torch.autocast(samples.device.type, enabled=False):
-        return audio_functional.resample(
-            samples, sample_rate, new_rate, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF
-        )
+        return _filter(sample_rate, new_rate, samples.dtype, samples.device)(samples)
+
+
+@functools.cache
+def _filter(sample_rate: int, new_rate: int, dtype: torch.dtype, device: torch.device) -> Resample:
+    """The filter, designed once: for a short crop that is a good part of the work."""
+    with torch.inference_mode(False):  # else one that sampling made could not be trained with
+        made = Resample(sample_rate, new_rate, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF, dtype=dtype)
+        return made.to(device)
 
 
 def reach(sample_rate: int, new_rate: int) -> int:
