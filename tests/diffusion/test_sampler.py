@@ -178,8 +178,9 @@ def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forwa
     posterior_mean = posterior_variance * (alpha_s * x0 / sigma_s**2 + alpha * x_t / variance)
 
     x = torch.full((1, 1, 200_000), x_t)
+    clean = torch.full((1, 1, 1), x0)
     lower, upper = (
-        ancestral_step(x, torch.full((1, 1, 1), x0), here, there, gamma, SampleRandom(0, [0])).double() for gamma in (0.0, 1.0)
+        ancestral_step(x, clean, here, there, gamma, SampleRandom(0, [0])).double() for gamma in (0.0, 1.0)
     )
     for x_s in (lower, upper):
         assert x_s.mean().item() == pytest.approx(posterior_mean, abs=5 * sigma_t / math.sqrt(x.numel()))
