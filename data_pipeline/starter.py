@@ -15,7 +15,7 @@ from data_pipeline.progress import progress
 from lightning_n2m.errors import InputError
 
 _SETTINGS = "starter.json"
-_VERSION = 1
+_VERSION = 2
 
 
 def starter(

@@ -189,7 +189,8 @@ def test_captions_say_nothing_wrong(truth: Truth, seed: int) -> None:
     lead, alone = truth.instruments[0], len(truth.instruments) == 1 and not truth.drums
     truth = Truth(**{**truth.__dict__, "lead": lead, "solo": alone})
     said = sentences(truth, random.Random(seed))
-    assert 3 <= len(said) <= 4
+    assert 4 <= len(said) <= 5
+    assert said[-1].endswith(f" at {truth.tempo_bpm} bpm.")
     assert said == sentences(truth, random.Random(seed))
     text = " ".join(said)
     for sentence in said:
@@ -241,5 +242,5 @@ def test_tags_and_title() -> None:
         "0/0",
     )
     assert title(truth) == "Waltz in A minor"
-    assert {"waltz", "piano", "solo piano", "slow", "minor key", "no drums"} <= set(tags(truth))
+    assert {"waltz", "piano", "solo piano", "slow", "70 bpm", "minor key", "no drums"} <= set(tags(truth))
     assert "drums" not in tags(truth)
