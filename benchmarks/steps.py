@@ -10,6 +10,7 @@ the starter's corpus, which is built where it is missing; what was generated sta
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -61,8 +62,8 @@ def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
     )
     # What was judged counts only for the same weights, the same sampling and as many prompts.
     known = hashlib.sha256(str(PROMPTS).encode())
-    for file in (f for stage in STAGES for f in sorted((ROOT / f"pretrained/{stage}").iterdir())):
-        known.update(file.read_bytes())
+    for file in itertools.product(STAGES, ("config.yaml", "weights.safetensors")):
+        known.update((ROOT / "pretrained").joinpath(*file).read_bytes())
     folder = ROOT / "build/steps" / known.hexdigest()[:12]
     command: list[str | Path] = [
         sys.executable, "-m", "lightning_n2m", "ablate", "--config", "configs/cascade/spectrogram.yaml",
