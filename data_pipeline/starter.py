@@ -124,7 +124,7 @@ def render(unit: Unit) -> int:
     """
     import torch
 
-    from data_pipeline.sources import arrangement, description, mix
+    from data_pipeline.sources import arrangement, description, mix, splits
     from data_pipeline.sources.synthesizer import RATE
     from lightning_n2m.audio import io, resample
     from lightning_n2m.data.schema import SAMPLE_RATE
@@ -145,7 +145,7 @@ def render(unit: Unit) -> int:
         "licence": "CC0-1.0",
         "source": f"starter corpus, piece {truth.seed}",
         "truth": dataclasses.asdict(truth),
-        "split": "test" if description.is_reserved(truth) else "",
+        "split": splits.split(truth),
     }
     write_aside(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
     io.write(unit.audio, torch.from_numpy(mix.level(master.numpy())), SAMPLE_RATE)

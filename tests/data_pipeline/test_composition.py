@@ -17,6 +17,7 @@ from data_pipeline.sources.harmony import Key, progression
 from data_pipeline.sources.instruments import INSTRUMENTS, NAMES, family_of
 from data_pipeline.sources.melody import METRES, Note, compose
 from data_pipeline.sources.patterns import FIGURES, accompany
+from data_pipeline.sources.splits import split
 from data_pipeline.sources.styles import ACCOMPANISTS, BANDS, CHAMBER
 
 KEYS = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]  # type: ignore[arg-type]
@@ -222,6 +223,34 @@ def test_captions_say_nothing_wrong(truth: Truth, seed: int) -> None:
         or "oboe" in truth.instruments
     )
     assert truth.genre in said[0]
+
+
+def test_pieces_keep_their_split_whatever_their_bytes() -> None:
+    """Listed ones as they are listed, others in the shares that every track is split in."""
+    base = {
+        "groove": "", "tempo_bpm": 100, "tempo": "slow", "key": "A", "mode": "major", "metre": "4/4",
+        "instruments": (), "families": (), "drums": False, "solo": True, "sound_font": "",
+    }  # fmt: skip
+    free, apart = (
+        next((lead, genre) for lead in INSTRUMENTS for genre in ("waltz", "ska", "jig")
+             if is_reserved(Truth(lead=lead, genre=genre, seed="0/0", **base)) == wanted)
+        for wanted in (False, True)
+    )  # fmt: skip
+
+    def split_of(seed: str, kind: tuple[str, str] = free) -> str:
+        return split(Truth(lead=kind[0], genre=kind[1], seed=seed, **base))
+
+    assert [split_of(f"0/{n}") for n in (9, 10, 31, 1585, 1593)] == [
+        "train",
+        "validation",
+        "test",
+        "test",
+        "validation",
+    ]
+    assert {split_of(f"{seed}/5", apart) for seed in range(20)} == {"test"}
+    for pieces in ([f"0/{n}" for n in range(1600)], [f"7/{n}" for n in range(1600)]):
+        shares = Counter(map(split_of, pieces))
+        assert 0.03 < shares["validation"] / 1600 < 0.07 and 0.03 < shares["test"] / 1600 < 0.07
 
 
 def test_tags_and_title() -> None:
