@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.music import Cost, pipeline, recorded, run
+from benchmarks.peers import ffmpeg
 from benchmarks.result import Result
 from data_pipeline.track import Track, read_manifest
 
@@ -35,12 +36,13 @@ def measure() -> Iterable[Result]:
 
 def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
     source, name = recorded()
+    program = ffmpeg()
     music = folder / "music"
     music.mkdir()
     files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".flac", ".mp3")]
     for number, path in enumerate(files[:: max(1, len(files) // _TRACKS)]):
         # Some that libsndfile reads, ffmpeg does not.
-        if not subprocess.run(["ffmpeg", "-v", "quiet", "-i", path, "-t", "1", "-f", "null", "-"]).returncode:
+        if not subprocess.run([program, "-v", "quiet", "-i", path, "-t", "1", "-f", "null", "-"]).returncode:
             shutil.copy(path, music / f"{number:03d}{path.suffix}")
     manifest = folder / "manifest.jsonl"
     listing = pipeline("manifest", "--source", music, "--output", manifest, "--workers", "1")
@@ -64,11 +66,11 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
                 "999",
             )
         )
-        peer.append(_ffmpeg(tracks, segments))
+        peer.append(_ffmpeg(program, tracks, segments))
         shutil.rmtree(shards)
         shutil.rmtree(segments)
     speed = [60 * hours / statistics.median(cost.seconds for cost in costs) for costs in (ours, peer)]
-    version = _version()
+    version = _version(program)
     yield Result(
         f"shard: {name} to 24 kHz clips, one process", *speed, version, "audio-hours/min", target=1.0
     )
@@ -83,13 +85,13 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
     yield Result(f"shard: peak memory on {name}", *memory, version, "MB", higher_is_better=False)
 
 
-def _ffmpeg(tracks: list[Track], folder: Path) -> Cost:
+def _ffmpeg(program: str, tracks: list[Track], folder: Path) -> Cost:
     """Cut all tracks into segments of the same length and form, file by file."""
     folder.mkdir()
     costs = []
     for track in tracks:
         command = [
-            "ffmpeg",
+            program,
             "-nostdin",
             "-v",
             "error",
@@ -107,9 +109,9 @@ def _ffmpeg(tracks: list[Track], folder: Path) -> Cost:
     return Cost(sum(cost.seconds for cost in costs), max(cost.megabytes for cost in costs))
 
 
-def _version() -> str:
-    said = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
-    return "ffmpeg " + said.split()[2].partition("-")[0]
+def _version(program: str) -> str:
+    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=True).stdout
+    return "ffmpeg " + said.split()[2].lstrip("n").partition("-")[0]
 
 
 def _growth(folder: Path) -> Iterable[Result]:

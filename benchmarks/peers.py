@@ -1,4 +1,4 @@
-"""Other people's networks, from PyPI, in an environment of their own that shares our PyTorch."""
+"""Other people's networks and ffmpeg, from PyPI, in an environment of their own that shares our PyTorch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PACKAGES = (
     "stable-audio-tools==0.0.19",
     "einops==0.8.2",
     "einops-exts==0.0.4",
+    "imageio-ffmpeg==0.8.1",
 )
 
 
@@ -37,3 +38,9 @@ def environment(folder: Path = ROOT / "build/peers") -> Path:
     (shared / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
     stamp.write_text(wanted)
     return python
+
+
+def ffmpeg() -> str:
+    """Path of an ffmpeg program that a Python package carries, the same on every machine."""
+    command = [environment(), "-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
