@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import tomllib
 from importlib import resources
-from typing import Any
 
 from data_pipeline.sources.description import Truth, is_reserved
-from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
 from lightning_n2m.data.schema import Split, split_of
 
 _LISTED = 1600  # Pieces of seed 0 that splits.toml speaks of.
@@ -29,22 +27,6 @@ def split(truth: Truth) -> Split:
     if seed == "0" and int(number) < _LISTED:
         return _listed().get(int(number), "train")
     return split_of(f"piece {truth.seed}")
-
-
-class Reserved(Starter):
-    """Of the held-out pieces those alone whose combination of lead, genre and tempo is set apart."""
-
-    def items(self) -> list[EvaluationItem]:
-        """Held-out clips of reserved combinations."""
-        asked, self.clips = self.clips, None
-        found = [item for item in super().items() if item.truth and is_reserved(_truth(item.truth))]
-        self.clips = asked
-        return found[:asked]
-
-
-def _truth(facts: dict[str, Any]) -> Truth:
-    known: dict[str, Any] = {key: tuple(x) if isinstance(x, list) else x for key, x in facts.items()}
-    return Truth(**known)
 
 
 @functools.cache

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
 import random
 from collections import Counter
 from itertools import pairwise
@@ -20,9 +17,8 @@ from data_pipeline.sources.harmony import Key, progression
 from data_pipeline.sources.instruments import INSTRUMENTS, NAMES, family_of
 from data_pipeline.sources.melody import METRES, Note, compose
 from data_pipeline.sources.patterns import FIGURES, accompany
-from data_pipeline.sources.splits import Reserved, split
+from data_pipeline.sources.splits import split
 from data_pipeline.sources.styles import ACCOMPANISTS, BANDS, CHAMBER
-from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
 
 KEYS = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]  # type: ignore[arg-type]
 STYLES = [*BANDS, *CHAMBER]
@@ -255,26 +251,6 @@ def test_pieces_keep_their_split_whatever_their_bytes() -> None:
     for pieces in ([f"0/{n}" for n in range(1600)], [f"7/{n}" for n in range(1600)]):
         shares = Counter(map(split_of, pieces))
         assert 0.03 < shares["validation"] / 1600 < 0.07 and 0.03 < shares["test"] / 1600 < 0.07
-
-
-def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    truths = [dataclasses.asdict(truth) for truth in _truths(200)]
-    found = [EvaluationItem(str(n), "", json.loads(json.dumps(truth))) for n, truth in enumerate(truths)]
-    found.append(EvaluationItem("recorded", "", {}))
-    monkeypatch.setattr(Starter, "items", lambda self: found[: self.clips])
-    wanted = [str(n) for n, truth in enumerate(_truths(200)) if is_reserved(truth)]
-    assert len(wanted) > 2
-    assert [item.key for item in Reserved("", clips=None).items()] == wanted
-    assert [item.key for item in Reserved("", clips=2).items()] == wanted[:2]
-
-
-def _truths(count: int) -> list[Truth]:
-    base = {
-        "groove": "", "tempo_bpm": 100, "key": "A", "mode": "major", "metre": "4/4", "instruments": ("a",),
-        "families": (), "drums": False, "solo": True, "sound_font": "",
-    }  # fmt: skip
-    kinds = itertools.product(INSTRUMENTS, ("waltz", "ska", "jig"), ("slow", "fast"))
-    return [Truth(lead=a, genre=b, tempo=c, seed="0/0", **base) for a, b, c in itertools.islice(kinds, count)]
 
 
 def test_tags_and_title() -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+
+from benchmarks.reserved import Reserved
+from data_pipeline.sources.description import Truth, is_reserved
+from data_pipeline.sources.instruments import INSTRUMENTS
+from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
+
+
+def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    truths = [dataclasses.asdict(truth) for truth in _truths(200)]
+    found = [EvaluationItem(str(n), "", json.loads(json.dumps(truth))) for n, truth in enumerate(truths)]
+    found.append(EvaluationItem("recorded", "", {}))
+    monkeypatch.setattr(Starter, "items", lambda self: found[: self.clips])
+    wanted = [str(n) for n, truth in enumerate(_truths(200)) if is_reserved(truth)]
+    assert len(wanted) > 2
+    assert [item.key for item in Reserved("", clips=None).items()] == wanted
+    assert [item.key for item in Reserved("", clips=2).items()] == wanted[:2]
+
+
+def _truths(count: int) -> list[Truth]:
+    base = {
+        "groove": "", "tempo_bpm": 100, "key": "A", "mode": "major", "metre": "4/4", "instruments": ("a",),
+        "families": (), "drums": False, "solo": True, "sound_font": "",
+    }  # fmt: skip
+    kinds = itertools.product(INSTRUMENTS, ("waltz", "ska", "jig"), ("slow", "fast"))
+    return [Truth(lead=a, genre=b, tempo=c, seed="0/0", **base) for a, b, c in itertools.islice(kinds, count)]
