@@ -123,7 +123,7 @@ class Trained:
         torch.manual_seed(0)
         self.settings = settings
         self.network = BUILDERS[settings.kind](**settings.network)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-4)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-4, fused=True)
         channels = _channels(self.network, settings)
         self.x = torch.randn(settings.batch, channels, settings.length)
         self.target = torch.randn(settings.batch, 1, settings.length)
