@@ -3,13 +3,15 @@
 Each peer meets a U-Net of ours with as many parameters and operations, counted in the run.
 
 Where a step of `SMALL` takes its time, ``python -m benchmarks.unet`` prints by operator. On two cores with
-AMX, on 2026-11-27, in bf16, 308 ms under the profiler: convolutions and products 111 ms, of which the
-gradients of convolutions 65; group norms, scaled and shifted, 81 in both directions; Adam 26; copies 21, of
-weights to 16 bits and of their gradients back. What is not a convolution or a product is two thirds of the
-step, and a third of it with AVX512-BF16 (on 2026-11-26, 517 ms, of which convolutions and products 342),
-for AMX multiplies seven times as fast, and the rest is no faster than it was. So do the passes fall behind the
-plain product: the paper's networks reach 0.35 and 0.33 of 2,600 and 1,800 GFLOP/s, where they reached 0.94 and
-0.76 of 375, at less than half of the speed. `network.compile()`, which joins the passes, made the step 14 % slower and took 75 s.
+AMX, on 2026-11-27, in bf16, 308 ms under the profiler: convolutions and products 121 ms, of which the
+gradients of convolutions 68; group norms, scaled and shifted, 79 in both directions; copies 21, of weights
+to 16 bits and of their gradients back. What is not a convolution or a product is three fifths of the step,
+and a third of it with AVX512-BF16 (on 2026-11-26, 517 ms, of which convolutions and products 342), for AMX
+multiplies seven times as fast, and the rest is no faster than it was. So do the passes fall behind the
+plain product: the paper's networks reach 0.33 and 0.26 of 2,400 and 2,100 GFLOP/s, where they reached 0.94
+and 0.76 of 375, at half of the speed. Adam took 26 ms before `fit` and this step had its fused form, which
+is no longer among the first 25 operators. `network.compile()`, which joins the passes, made the step 14 %
+slower and took 75 s.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ class Optimisation:
 
     def build(self, network: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser and its schedule, to be stepped after every optimiser step."""
-        # One pass over each weight and its moments in the place of a dozen: a tenth of a small network's step.
+        # One pass over each weight and its moments in the place of a dozen.
         optimizer = torch.optim.Adam(
             network.parameters(), lr=self.learning_rate, betas=self.betas, fused=True
         )
-        # Gradients are unscaled before they are clipped, not by the optimiser; Lightning would refuse to clip.
+        # The scaler unscales gradients, not the optimiser: Lightning would refuse to clip them otherwise.
         optimizer._step_supports_amp_scaling = False
         return optimizer, LambdaLR(optimizer, self.factor)
 

@@ -75,7 +75,7 @@ def test_pieces_are_what_their_metadata_says(tmp_path: Path) -> None:
         assert ("drums" in line["tags"]) == truth["drums"]
         assert truth["solo"] == (len(truth["instruments"]) == 1 and not truth["drums"])
         assert line["licence"] == "CC0-1.0"
-        assert 2 <= len(line["descriptions"]) <= 4
+        assert 2 <= len(line["descriptions"]) <= 5
 
 
 @pytest.mark.usefixtures("tools")
