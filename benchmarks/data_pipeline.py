@@ -1,8 +1,7 @@
 """From a folder of music to shards: how fast, and in how much memory, beside plain ffmpeg.
 
 Ours begins by importing PyTorch, which is most of its memory (660 MB beside 46) and some seconds of
-processor time before the first track; ffmpeg begins at once. Of what follows, two thirds are libsndfile's
-decoding and encoding, and an eighth is resampling, by soxr at its highest quality.
+processor time before the first track; ffmpeg begins at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The training loader: seconds of audio per second and core, beside simpler ways to read the same clips.
 
-Both it and the folder that seeks decode and resample the crop alone; on two idle cores with AMX the folder
-takes 2.7 ms of processor time a crop and the loader 3.2. The loader also reads the whole of the encoded
-clip, 0.9 MB, as it comes out of a tar file or a bucket in one stream (0.3 ms), and checks, places and
-describes the crop (0.2 ms).
+Both it and the folder that seeks decode and resample the crop alone; on two idle cores with AMX that takes
+the folder 2.4 ms a crop of 4.096 s and the loader 2.9 (1,718 and 1,401 audio-seconds a second). The loader
+also reads the whole of the encoded clip, 0.9 MB, as it comes out of a tar file or a bucket in one stream,
+and checks, places and describes the crop.
 """
 
 from __future__ import annotations

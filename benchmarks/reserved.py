@@ -1,4 +1,4 @@
-"""What a stage makes of combinations that it never heard, apart from the other held-out pieces.
+"""Prompts whose combination of lead, genre and tempo is set apart, without the other held-out pieces.
 
 ``python -m lightning_n2m test ... --data.evaluation_set benchmarks.reserved.Reserved`` (project's folder).
 """
@@ -14,12 +14,8 @@ from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
 class Reserved(Starter):
     """Of the held-out pieces those alone whose combination of lead, genre and tempo is set apart."""
 
-    def items(self) -> list[EvaluationItem]:
-        """Held-out clips of reserved combinations."""
-        asked, self.clips = self.clips, None
-        found = [item for item in super().items() if item.truth and is_reserved(_truth(item.truth))]
-        self.clips = asked
-        return found[:asked]
+    def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
+        return super()._chosen([x for x in items if x.truth and is_reserved(_truth(x.truth))], clips)
 
 
 def _truth(facts: dict[str, Any]) -> Truth:

@@ -7,11 +7,11 @@ AMX, on 2026-11-27, in bf16, 308 ms under the profiler: convolutions and product
 gradients of convolutions 68; group norms, scaled and shifted, 79 in both directions; copies 21, of weights
 to 16 bits and of their gradients back. What is not a convolution or a product is three fifths of the step,
 and a third of it with AVX512-BF16 (on 2026-11-26, 517 ms, of which convolutions and products 342), for AMX
-multiplies seven times as fast, and the rest is no faster than it was. So do the passes fall behind the
-plain product: the paper's networks reach 0.33 and 0.26 of 2,400 and 2,100 GFLOP/s, where they reached 0.94
-and 0.76 of 375, at half of the speed. Adam took 26 ms before `fit` and this step had its fused form, which
-is no longer among the first 25 operators. `network.compile()`, which joins the passes, made the step 14 %
-slower and took 75 s.
+multiplies six times as fast, and the rest is no faster than it was. So do the passes fall behind the plain
+product: the paper's networks reach 0.33 and 0.26 of 2,400 and 2,100 GFLOP/s, where they reached 0.94 and
+0.76 of 375, at about half of the speed. Adam took 26 ms before `fit` and this step had its fused form,
+which is no longer among the first 25 operators. `network.compile()`, which joins the passes, was slower
+when last tried.
 """
 
 from __future__ import annotations

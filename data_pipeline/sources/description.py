@@ -141,8 +141,7 @@ def title(truth: Truth) -> str:
 def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
     """Four or five sentences, each of another kind.
 
-    Half of what a stage is told of a piece, tags included, gives its tempo in beats a minute: with a
-    quarter of it, the starter's generator did not learn what the numbers mean.
+    Half of what a stage is told of a piece, tags included, gives its tempo in beats a minute.
 
     Args:
         truth: Facts of the piece.

@@ -81,7 +81,7 @@ class Starter(EvaluationSet):
 
     Args:
         shards: Folder of shards.
-        clips: Prompts, all when null; the paper's sets have thousands, two CPU cores do not have the time.
+        clips: Prompts; the paper's sets have thousands, two CPU cores do not have the time.
         seconds: Length to generate.
         domain: ``rendered`` music, of known truth, or ``recorded``.
         splits: Splits that are held out.
@@ -90,7 +90,7 @@ class Starter(EvaluationSet):
     def __init__(
         self,
         shards: str,
-        clips: int | None = 128,
+        clips: int = 128,
         seconds: float = 10.24,
         domain: Literal["rendered", "recorded"] = "rendered",
         splits: tuple[str, ...] = ("test", "validation"),

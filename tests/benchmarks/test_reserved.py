@@ -3,24 +3,30 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.reserved import Reserved
 from data_pipeline.sources.description import Truth, is_reserved
 from data_pipeline.sources.instruments import INSTRUMENTS
-from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
+from lightning_n2m.data import evaluation_sets
+from lightning_n2m.data.evaluation_sets import EvaluationItem
+from lightning_n2m.data.schema import Clip
 
 
 def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     truths = [dataclasses.asdict(truth) for truth in _truths(200)]
     found = [EvaluationItem(str(n), "", json.loads(json.dumps(truth))) for n, truth in enumerate(truths)]
     found.append(EvaluationItem("recorded", "", {}))
-    monkeypatch.setattr(Starter, "items", lambda self: found[: self.clips])
-    wanted = [str(n) for n, truth in enumerate(_truths(200)) if is_reserved(truth)]
+    raw = [SimpleNamespace(clip=Clip(item.key, 0, 0, 10, 24_000, truth=item.truth)) for item in found]
+    monkeypatch.setattr(evaluation_sets, "find_shards", lambda shards, split: [SimpleNamespace(path=split)])
+    monkeypatch.setattr(evaluation_sets, "read_shard", lambda file: raw if file.path == "test" else [])
+    wanted = {f"{n}-00" for n, truth in enumerate(_truths(200)) if is_reserved(truth)}
     assert len(wanted) > 2
-    assert [item.key for item in Reserved("", clips=None).items()] == wanted
-    assert [item.key for item in Reserved("", clips=2).items()] == wanted[:2]
+    chosen = [item.key for item in Reserved("").items()]
+    assert set(chosen) == wanted and len(chosen) == len(wanted)
+    assert [item.key for item in Reserved("", clips=2).items()] == chosen[:2]
 
 
 def _truths(count: int) -> list[Truth]:

@@ -63,6 +63,7 @@ def test_pieces_are_what_their_metadata_says(tmp_path: Path) -> None:
     assert make(tmp_path, 12) == 0
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert [line["path"] for line in lines] == [f"rendered/{number:06d}.flac" for number in range(12)]
+    assert lines[10]["split"] == "validation"  # as splits.toml has it
     for line in lines:
         samples, rate = soundfile.read(tmp_path / line["path"])
         assert (rate, samples.shape) == (24_000, (720_000,))
@@ -75,7 +76,7 @@ def test_pieces_are_what_their_metadata_says(tmp_path: Path) -> None:
         assert ("drums" in line["tags"]) == truth["drums"]
         assert truth["solo"] == (len(truth["instruments"]) == 1 and not truth["drums"])
         assert line["licence"] == "CC0-1.0"
-        assert 2 <= len(line["descriptions"]) <= 5
+        assert 4 <= len(line["descriptions"]) <= 5
 
 
 @pytest.mark.usefixtures("tools")
