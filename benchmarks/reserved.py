@@ -1,4 +1,4 @@
-"""Prompts whose combination of lead, genre and tempo is set apart, without the other held-out pieces.
+"""Held-out pieces whose combination of lead, genre and tempo is set apart, and the other ones.
 
 ``python -m lightning_n2m test ... --data.evaluation_set benchmarks.reserved.Reserved`` (project's folder).
 """
@@ -16,6 +16,13 @@ class Reserved(Starter):
 
     def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
         return super()._chosen([x for x in items if x.truth and is_reserved(_truth(x.truth))], clips)
+
+
+class Unreserved(Starter):
+    """Of the held-out pieces those whose combination is heard in training, in other pieces."""
+
+    def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
+        return super()._chosen([x for x in items if x.truth and not is_reserved(_truth(x.truth))], clips)
 
 
 def _truth(facts: dict[str, Any]) -> Truth:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.reserved import Reserved
+from benchmarks.reserved import Reserved, Unreserved
 from data_pipeline.sources.description import Truth, is_reserved
 from data_pipeline.sources.instruments import INSTRUMENTS
 from lightning_n2m.data import evaluation_sets
@@ -26,6 +26,8 @@ def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(wanted) > 2
     chosen = [item.key for item in Reserved("").items()]
     assert set(chosen) == wanted and len(chosen) == len(wanted)
+    others = {item.key for item in Unreserved("", clips=1000).items()}
+    assert others == {f"{n}-00" for n in range(len(truths))} - wanted
     assert [item.key for item in Reserved("", clips=2).items()] == chosen[:2]
 
 
