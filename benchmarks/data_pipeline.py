@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from benchmarks.music import Cost, pipeline, recorded, run
+from benchmarks.music import Cost, corpus, pipeline, run
 from benchmarks.peers import ffmpeg
 from benchmarks.result import Result
 from data_pipeline.track import Track, read_manifest
@@ -34,7 +34,7 @@ def measure() -> Iterable[Result]:
 
 
 def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
-    source, name = recorded()
+    source = corpus() / "music/recorded"
     program = ffmpeg()
     music = folder / "music"
     music.mkdir()
@@ -71,17 +71,17 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
     speed = [60 * hours / statistics.median(cost.seconds for cost in costs) for costs in (ours, peer)]
     version = _version(program)
     yield Result(
-        f"shard: {name} to 24 kHz clips, one process", *speed, version, "audio-hours/min", target=1.0
+        "shard: recorded music to 24 kHz clips, one process", *speed, version, "audio-hours/min", target=1.0
     )
     yield Result(
-        f"manifest: all of the {name} decoded, one process",
+        "manifest: all of the recorded music decoded, one process",
         60 * hours / listing.seconds,
         speed[1],
         f"{version}, which also encodes",
         "audio-hours/min",
     )
     memory = [statistics.median(cost.megabytes for cost in costs) for costs in (ours, peer)]
-    yield Result(f"shard: peak memory on {name}", *memory, version, "MB", higher_is_better=False)
+    yield Result("shard: peak memory on recorded music", *memory, version, "MB", higher_is_better=False)
 
 
 def _ffmpeg(program: str, tracks: list[Track], folder: Path) -> Cost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
 from lightning_n2m.data.shard_file import find_shards
 from lightning_n2m.mulan.bundle import load_towers
@@ -22,8 +22,7 @@ from lightning_n2m.mulan.retrieval import measure as retrieve
 from lightning_n2m.mulan.text_tower import TextTower
 from lightning_n2m.networks.musicnn import EMBEDDING, load_musicnn
 
-# Where `make starter` works, and the weights that it makes.
-BUILD, WEIGHTS = Path(os.environ.get("BUILD", "build/starter")), Path("pretrained/mulan")
+WEIGHTS = ROOT / "pretrained/mulan"
 PEER = "MiniLM to 'TAG music' times musicnn-MSD"
 
 
@@ -63,7 +62,7 @@ class TrainingFree:
 
 
 @torch.no_grad()
-def compare(build: Path = BUILD, weights: Path = WEIGHTS, split: str = "test") -> tuple[Retrieval, Retrieval]:
+def compare(build: Path, weights: Path = WEIGHTS, split: str = "test") -> tuple[Retrieval, Retrieval]:
     """Retrieval of the trained towers and of the training-free score, on the same clips and texts."""
     towers = load_towers(weights)
 
@@ -89,10 +88,7 @@ def compare(build: Path = BUILD, weights: Path = WEIGHTS, split: str = "test") -
 
 
 def measure() -> Iterable[Result]:
-    if not (BUILD / "shards").is_dir():
-        print(f"joint: {BUILD}/shards is not there; 'make starter' builds it.", file=sys.stderr)
-        return
-    ours, free = compare()
+    ours, free = compare(corpus())
     for name, part, other in (
         ("text to audio", ours.text_to_audio, free.text_to_audio),
         ("audio to text", ours.audio_to_text, free.audio_to_text),

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.music import pipeline, recorded
+from benchmarks.music import corpus, pipeline
 from benchmarks.result import Result
 from benchmarks.timing import medians
 from lightning_n2m.audio.io import probe, read, to_mono
@@ -48,10 +48,13 @@ def measure() -> Iterable[Result]:
 
 def _shards(folder: Path) -> Path:
     """A few shards of real music."""
-    source, _ = recorded()
     manifest, music = folder.with_suffix(".jsonl"), folder.with_suffix(".music")
     music.mkdir()
-    files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".flac", ".mp3")]
+    files = [
+        path
+        for path in sorted((corpus() / "music/recorded").rglob("*"))
+        if path.suffix in (".ogg", ".flac", ".mp3")
+    ]
     for number, path in enumerate(files[:: max(1, len(files) // 16)]):
         shutil.copy(path, music / f"{number:03d}{path.suffix}")
     pipeline("manifest", "--source", music, "--output", manifest, "--workers", "1")

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.music import BUILT, ROOT
+from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
 from benchmarks.sampling import fast_in_16_bits
 
@@ -58,10 +58,7 @@ def _steps(stage: str) -> int:
 
 def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures of the cascade as its config has it, and as the paper samples."""
-    shards = BUILT / "shards"
-    subprocess.run(
-        ["make", f"BUILD={BUILT}", f"{shards}/index.json"], cwd=ROOT, check=True, stdout=sys.stderr
-    )
+    built = corpus()
     # What was judged counts only for the same weights, the same sampling and as many prompts.
     known = hashlib.sha256(str(PROMPTS).encode())
     for file in itertools.product(STAGES, ("config.yaml", "weights.safetensors")):
@@ -69,8 +66,8 @@ def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
     folder = ROOT / "build/steps" / known.hexdigest()[:12]
     command: list[str | Path] = [
         sys.executable, "-m", "lightning_n2m", "ablate", "--config", "configs/cascade/spectrogram.yaml",
-        "--output", folder, "--groups", "sampling", f"--data.evaluation_set.shards={shards}",
-        f"--data.evaluation_set.clips={PROMPTS}", f"--evaluation.heard={BUILT / 'heard'}",
+        "--output", folder, "--groups", "sampling", f"--data.evaluation_set.shards={built / 'shards'}",
+        f"--data.evaluation_set.clips={PROMPTS}", f"--evaluation.heard={built / 'heard'}",
         f"--trainer.precision={'bf16-mixed' if fast_in_16_bits() else '32-true'}",
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
