@@ -53,8 +53,8 @@ test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
 
 evaluate: $(BUILD)/shards/index.json ## the paper's figures for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
-		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.heard $(BUILD)/heard \
-		--evaluation.summary pretrained/evaluation.json --trainer.precision $(PRECISION)
+		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.cache $(BUILD)/heard \
+		--evaluation.merge_into pretrained/evaluation.json --trainer.precision $(PRECISION)
 
 lint: $(STAMP) ## ruff, mypy, and the floors of the house by import-linter
 	@$(RUN) -m ruff check .

@@ -19,7 +19,7 @@ import soundfile
 from benchmarks.music import Cost, corpus, pipeline, run
 from benchmarks.peers import ffmpeg
 from benchmarks.result import Result
-from data_pipeline.track import Track, read_manifest
+from data_pipeline.scan.track import Track, read_manifest
 
 _SECONDS = 30.0
 _TRACKS = 12  # of the recorded music: enough to outweigh the start of a process

@@ -12,15 +12,15 @@ from torch.nn.functional import normalize
 
 from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
-from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.backbones.musicnn import EMBEDDING, load_musicnn
+from lightning_n2m.data.shard_reader import find_shards
 from lightning_n2m.mulan.bundle import load_towers
-from lightning_n2m.mulan.features import Heard, features_of
+from lightning_n2m.mulan.feature_cache import CachedFeatures, cached_features
 from lightning_n2m.mulan.joint import average
 from lightning_n2m.mulan.pairs import PairText, tags_of
 from lightning_n2m.mulan.retrieval import Retrieval, tags_worth_asking
 from lightning_n2m.mulan.retrieval import measure as retrieve
 from lightning_n2m.mulan.text_tower import TextTower
-from lightning_n2m.networks.musicnn import EMBEDDING, load_musicnn
 
 WEIGHTS = ROOT / "pretrained/mulan"
 PEER = "MiniLM to 'TAG music' times musicnn-MSD"
@@ -37,7 +37,7 @@ class TrainingFree:
         heard: Clips that say what is usual.
     """
 
-    def __init__(self, text: TextTower, heard: Sequence[Heard]) -> None:
+    def __init__(self, text: TextTower, heard: Sequence[CachedFeatures]) -> None:
         self.text, self.tagger = text, load_musicnn("MSD")
         self.tags = self._read([f"{tag.lower()} music" for tag in self.tagger.tags])
         logits = torch.cat([self._logits(part) for part in heard])
@@ -46,12 +46,12 @@ class TrainingFree:
     def _read(self, texts: Sequence[str]) -> Tensor:
         return normalize(self.text.features(texts), dim=-1)
 
-    def _logits(self, part: Heard) -> Tensor:
+    def _logits(self, part: CachedFeatures) -> Tensor:
         # Logits are linear in the embedding, so those of the mean embedding are the mean logits.
         embedding = torch.from_numpy(part.features[..., -EMBEDDING:].copy()).mean(dim=1)
         return self.tagger.output(embedding)
 
-    def audio(self, part: Heard) -> Tensor:
+    def audio(self, part: CachedFeatures) -> Tensor:
         """Vectors of clips, ``(b, 50)``."""
         return normalize((self._logits(part) - self.mean) / self.std, dim=-1)
 
@@ -66,9 +66,9 @@ def compare(build: Path, weights: Path = WEIGHTS, split: str = "test") -> tuple[
     """Retrieval of the trained towers and of the training-free score, on the same clips and texts."""
     towers = load_towers(weights)
 
-    def hear(split: str) -> list[Heard]:
+    def hear(split: str) -> list[CachedFeatures]:
         return [
-            features_of(towers.audio, file, build / "features")
+            cached_features(towers.audio, file, build / "features")
             for file in find_shards([build / "shards"], split)
         ]
 

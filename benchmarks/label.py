@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.result import Result
-from data_pipeline.labelling.search import nearest
+from data_pipeline.captions.labelling.search import nearest
 
 CAPTIONS, CLIPS, DIMENSION, TOP = 4_000_000, 10_000, 128, 10
 GIBIBYTES = 4.0  # What labelling may take.

@@ -25,11 +25,11 @@ from benchmarks.timing import medians
 from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.derived import Form
-from lightning_n2m.data.shard_file import RawClip, find_shards, read_shard
-from lightning_n2m.data.shards import TrainingStream
-from lightning_n2m.data.sources import Source, find_sources
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.derived_audio import TrainingFormat
+from lightning_n2m.data.shard_reader import RawClip, find_shards, read_shard
+from lightning_n2m.data.shard_sources import Source, find_sources
+from lightning_n2m.data.training_stream import TrainingStream
 
 _BATCH = 16
 _SHARDS = 12
@@ -110,7 +110,10 @@ class _Folder(Dataset):
 def _derived(folder: Path) -> Iterable[Result]:
     """Whole clips, as the generators train on: derived shards beside deriving on the fly."""
     settings = MelSettings()
-    for form, title in ((Form(3200), "3.2 kHz"), (Form(settings.sample_rate, settings), "log-mel")):
+    for form, title in (
+        (TrainingFormat(3200), "3.2 kHz"),
+        (TrainingFormat(settings.sample_rate, settings), "log-mel"),
+    ):
         decoder = ClipDecoder(form.sample_rate, 20.0, None, mel=form.mel)
         works = []
         for asked in (form, None):

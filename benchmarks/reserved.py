@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_pipeline.sources.description import Truth, is_reserved
-from lightning_n2m.data.evaluation_sets import EvaluationItem, Starter
+from data_pipeline.starter_corpus.description import Truth, is_reserved
+from lightning_n2m.data.evaluation_set import EvaluationItem
+from lightning_n2m.evaluation.evaluation_sets import Starter
 
 
 class Reserved(Starter):

@@ -56,11 +56,11 @@ def _generate(route: str, seconds: float, total: int | None, first: int) -> dict
     import yaml
 
     from lightning_n2m.cascade import StageRun
-    from lightning_n2m.diffusion.random import SampleRandom
+    from lightning_n2m.seeding import PerSampleGenerator
 
     config = yaml.safe_load((ROOT / f"configs/cascade/{route}.yaml").read_text())["model"]["init_args"]
     stages = [
-        StageRun(**config[name] | ({"total": total} if total else {})).load()
+        StageRun(**config[name] | ({"num_steps": total} if total else {})).load()
         for name in ("generator", "refiner", "super_resolution")
     ]
     channels, steps = stages[0].network.channels, round(seconds * stages[0].output_rate)
@@ -68,7 +68,7 @@ def _generate(route: str, seconds: float, total: int | None, first: int) -> dict
     began = time.perf_counter()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_in_16_bits()):
         for stage in stages[first:]:
-            signal = stage.generate([PROMPT], seconds, SampleRandom("0", [0]), signal)
+            signal = stage.generate([PROMPT], seconds, PerSampleGenerator("0", [0]), signal)
     took = time.perf_counter() - began
     (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
     return {"seconds": took, "megabytes": int(peak.split()[1]) / 1024}

@@ -53,7 +53,7 @@ def measure() -> Iterable[Result]:
 
 def _steps(stage: str) -> int:
     config = yaml.safe_load((ROOT / f"pretrained/{stage}/config.yaml").read_text())
-    return int(config["model"]["init_args"]["sampling"]["total"])
+    return int(config["model"]["init_args"]["sampling"]["num_steps"])
 
 
 def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,7 +67,7 @@ def _judged() -> tuple[dict[str, Any], dict[str, Any]]:
     command: list[str | Path] = [
         sys.executable, "-m", "lightning_n2m", "ablate", "--config", "configs/cascade/spectrogram.yaml",
         "--output", folder, "--groups", "sampling", f"--data.evaluation_set.shards={built / 'shards'}",
-        f"--data.evaluation_set.clips={PROMPTS}", f"--evaluation.heard={built / 'heard'}",
+        f"--data.evaluation_set.clips={PROMPTS}", f"--evaluation.cache={built / 'heard'}",
         f"--trainer.precision={'bf16-mixed' if fast_in_16_bits() else '32-true'}",
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)

@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from benchmarks.result import Result
 from lightning_n2m.callbacks.checkpoint import Best, Checkpoint
-from lightning_n2m.callbacks.curves import Curves
+from lightning_n2m.callbacks.divergence_guard import DivergenceGuard
 from lightning_n2m.callbacks.ema import Ema
-from lightning_n2m.callbacks.failure import FailureWatch
-from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.callbacks.train_metrics import TrainMetrics
+from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 
@@ -71,7 +71,14 @@ def ours() -> list[float]:
             gradient_clip_val=1.0,
             log_every_n_steps=5,
             logger=TensorBoardLogger(folder, name="", version=""),
-            callbacks=[Ema(), Curves(), FailureWatch(), clock, Best(), Checkpoint(every_n_train_steps=1000)],
+            callbacks=[
+                Ema(),
+                TrainMetrics(),
+                DivergenceGuard(),
+                clock,
+                Best(),
+                Checkpoint(every_n_train_steps=1000),
+            ],
             limit_val_batches=0,
             enable_model_summary=False,
             default_root_dir=folder,
@@ -86,12 +93,12 @@ def bare() -> list[float]:
     optimizer, schedule = module.optimisation.build(module.network)
     ends = []
     for _, batch in zip(range(STEPS), DataLoader(Clips(module), CLIPS), strict=False):
-        random = SampleRandom("0 train", batch["number"].tolist())
+        rng = PerSampleGenerator("0 train", batch["number"].tolist())
         x0 = module.target(batch["audio"]) * module.scale
-        t = random.uniform()
-        told = module.told(batch, x0.shape[-1], random, training=True)
+        t = rng.uniform()
+        told = module.told(batch, x0.shape[-1], rng, training=True)
         network = functools.partial(module.network, conditions=told)
-        loss = module.objective.loss(network, x0, t, random.normal(*x0.shape[1:])).weighted.mean()
+        loss = module.objective.loss(network, x0, t, rng.normal(*x0.shape[1:])).weighted.mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_pipeline.engine import Engine, run
+from data_pipeline.captions.vocabulary.table import read_texts
+from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
-from data_pipeline.vocabularies.table import read_texts
 from lightning_n2m.data.schema import read_index
 
 
@@ -39,8 +39,8 @@ def embed(
         InputError: if the joint model cannot be loaded, a clip cannot be read, or the folder holds embeddings
             of another model.
     """
-    from data_pipeline.embedding import ClipUnit, embed_captions, embed_shard
-    from data_pipeline.embeddings import claim, joint_of
+    from data_pipeline.captions.embedding_units import ClipUnit, embed_captions, embed_shard
+    from data_pipeline.captions.embeddings import claim, joint_of
 
     index = read_index(shards)
     texts = read_texts(vocabulary) if vocabulary else []

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from data_pipeline.engine import Engine
-from data_pipeline.vocabularies.table import Name, read_texts
+from data_pipeline.captions.labelling.search import SearchMethod
+from data_pipeline.captions.vocabulary.table import Name, read_texts
+from data_pipeline.parallel import Engine
 from lightning_n2m.data.schema import read_index
 from lightning_n2m.errors import InputError
-
-Search = Literal["exact", "faiss"]
 
 
 def label(
@@ -22,7 +20,7 @@ def label(
     keep_short: int = 6,
     seed: int = 0,
     rater_lf: bool = False,
-    search: Search = "exact",
+    search: SearchMethod = "exact",
     workers: int = 1,
     engine: Engine = "local",
     report: Path | None = None,
@@ -54,10 +52,10 @@ def label(
     Raises:
         InputError: if shards are not embedded, embeddings are damaged, or a number makes no sense.
     """
-    from data_pipeline.embedding import embed_captions
-    from data_pipeline.embeddings import open_embeddings
-    from data_pipeline.labelling.labels import Labels, write_labels
-    from data_pipeline.labelling.units import find_nearest
+    from data_pipeline.captions.embedding_units import embed_captions
+    from data_pipeline.captions.embeddings import open_embeddings
+    from data_pipeline.captions.labelling.labels import Labels, write_labels
+    from data_pipeline.captions.labelling.units import find_nearest
 
     for name, value in {"top": top, "keep": keep, "keep_short": keep_short}.items():
         if value < 1:
@@ -86,10 +84,10 @@ def label(
         among, size = int((item.counts > 0).sum()), len(item.texts.texts)
         print(f"{part_name}: {item.keep} a clip; {among} of {size} are among the {top} nearest of any clip.")
     if report:
-        from data_pipeline.labelling.report import write_report
+        from data_pipeline.captions.labelling.report import write_report
 
         write_report(report, full, [labels[part.vocabulary] for part in used])
     if mulamcap:
-        from data_pipeline.labelling.mulamcap import write_mulamcap
+        from data_pipeline.captions.labelling.mulamcap import write_mulamcap
 
         write_mulamcap(mulamcap, full, list(labels.values()))

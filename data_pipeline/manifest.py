@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data_pipeline import foreign
-from data_pipeline import track as tracks
-from data_pipeline.annotations.reader import keys_of, read_annotations
-from data_pipeline.catalogue import Catalogue, Found, catalogue_of
-from data_pipeline.engine import Engine, run
-from data_pipeline.origin import Origin, check_mounted, load, plain, walk
+from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
-from data_pipeline.track import REJECTED, Rejected, Track
+from data_pipeline.scan import ffmpeg
+from data_pipeline.scan import track as tracks
+from data_pipeline.scan.annotations.reader import keys_of, read_annotations
+from data_pipeline.scan.file_scan import Origin, check_mounted, load, plain, walk
+from data_pipeline.scan.scan_database import Catalogue, Found, catalogue_of
+from data_pipeline.scan.track import REJECTED, Rejected, Track
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import is_folder, is_url, read_bytes
 
@@ -122,7 +122,7 @@ class _Summary:
 
 def _mark_twins(catalogue: Catalogue) -> None:
     """Of several encodings of one recording, keep the file of the most bytes."""
-    from data_pipeline.twins import twins
+    from data_pipeline.scan.near_duplicates import twins
 
     kept: dict[int, int] = {}
 
@@ -180,18 +180,18 @@ def _probe(origin: Origin, minimum_seconds: float) -> Found:
     try:
         track, signature = _listen(origin, audio, minimum_seconds)
     except InputError:
-        if not origin.name.lower().endswith(foreign.ENDINGS):
+        if not origin.name.lower().endswith(ffmpeg.ENDINGS):
             raise
-        with foreign.decoded(audio, origin.path) as wav:
+        with ffmpeg.decoded(audio, origin.path) as wav:
             track, signature = _listen(origin, wav, minimum_seconds)
-        track = replace(track, decoder=foreign.DECODER)
+        track = replace(track, decoder=ffmpeg.DECODER)
     size = len(audio) if isinstance(audio, bytes) else audio.stat().st_size
     return Found(origin.name, replace(track, track_id=tracks.identity(audio)), size, signature)
 
 
 def _listen(origin: Origin, audio: Path | bytes, minimum_seconds: float) -> tuple[Track, bytes]:
     """Decode from end to end: a track, still without identity, and its signature."""
-    from data_pipeline.signature import Signature
+    from data_pipeline.scan.signature import Signature
     from lightning_n2m.audio import io
 
     info = io.probe(audio)

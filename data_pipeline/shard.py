@@ -11,19 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from data_pipeline import derive as derived
-from data_pipeline import track as tracks
-from data_pipeline.aside import sweep, write_aside
-from data_pipeline.clips import Cutting, cut
-from data_pipeline.engine import Engine, run
-from data_pipeline.layout import RECORDS, Outline, Place, Result, Survey, plan, rejected, survey
-from data_pipeline.origin import check_mounted
+from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
+from data_pipeline.scan import track as tracks
+from data_pipeline.scan.file_scan import check_mounted
+from data_pipeline.scan.track import REJECTED, Rejected, Track, read_track
+from data_pipeline.shards import derive as derived
+from data_pipeline.shards.clip_cutter import Cutting, cut
+from data_pipeline.shards.shard_plan import RECORDS, Outline, Place, Result, Survey, plan, rejected, survey
 from data_pipeline.tar import write_tar
-from data_pipeline.track import REJECTED, Rejected, Track, read_track
 from lightning_n2m.data.schema import INDEX, SAMPLE_RATE, Index, Shard
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import Location, is_url, join, locate, make_folder, names, read_bytes, size
+from lightning_n2m.storage import (
+    Location,
+    is_url,
+    join,
+    locate,
+    make_folder,
+    names,
+    read_bytes,
+    remove_partial_files,
+    size,
+    write_atomic,
+)
 
 _PLAN = "plan.json"
 
@@ -119,8 +129,8 @@ def _build(
     }
     make_folder(join(folder, RECORDS))
     _claim(folder, settings)
-    sweep(folder)
-    sweep(join(folder, RECORDS))
+    remove_partial_files(folder)
+    remove_partial_files(join(folder, RECORDS))
     amount, finished, done = {}, 0, set()
     for outline in plan(found, tracks_per_shard):
         amount[outline.name] = outline.clips
@@ -156,7 +166,7 @@ def _claim(folder: Location, settings: dict[str, Any]) -> None:
         raise InputError(
             f"{folder} holds shards of unknown settings; give another --output, or delete the folder."
         )
-    write_aside(path, json.dumps(settings, sort_keys=True) + "\n")
+    write_atomic(path, json.dumps(settings, sort_keys=True) + "\n")
 
 
 @dataclass(frozen=True)
@@ -202,7 +212,7 @@ def pack(unit: Unit) -> str:
     name, split = unit.outline.name, unit.outline.split
     made = Shard(name, split, clips, clips * unit.cutting.seconds, tar.bytes, tar.sha256)
     result = dataclasses.asdict(Result(made, tuple(left_out)))
-    write_aside(unit.place.record, json.dumps(result, ensure_ascii=False, sort_keys=True) + "\n")
+    write_atomic(unit.place.record, json.dumps(result, ensure_ascii=False, sort_keys=True) + "\n")
     return name
 
 
@@ -233,11 +243,11 @@ def _finish(
 
     if is_url(folder):
         lines = "".join(item.to_json() + "\n" for item in counted())
-        write_aside(join(folder, REJECTED), lines)
+        write_atomic(join(folder, REJECTED), lines)
     else:
         tracks.write_lines(Path(folder) / REJECTED, counted())
     index = Index(tuple(shards), SAMPLE_RATE, cutting.seconds, settings)
-    write_aside(join(folder, INDEX), index.to_json())
+    write_atomic(join(folder, INDEX), index.to_json())
     for split in ("train", "validation", "test"):
         own = index.of(split)
         clips, seconds = sum(item.clips for item in own), sum(item.seconds for item in own)

@@ -9,10 +9,10 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_pipeline.aside import sweep, write_aside
-from data_pipeline.engine import run
+from data_pipeline.parallel import run
 from data_pipeline.progress import progress
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import remove_partial_files, write_atomic
 
 _SETTINGS = "starter.json"
 _VERSION = 2
@@ -43,17 +43,17 @@ def starter(
     Raises:
         InputError: if the folder holds a corpus of another seed, or a package cannot be had.
     """
-    from data_pipeline.sources import debian
+    from data_pipeline.starter_corpus import debian
 
     if pieces < 0:
         raise InputError(f"--pieces {pieces}: give 0 or more.")
     cache = cache or debian.cache_folder()
     (output / "rendered").mkdir(parents=True, exist_ok=True)
     _claim(output, seed)
-    sweep(output / "rendered")
+    remove_partial_files(output / "rendered")
     lines: list[dict[str, object]] = []
     if recorded:
-        from data_pipeline.sources.recordings import fetch
+        from data_pipeline.starter_corpus.recordings import fetch
 
         lines += fetch(output / "recorded", cache)
     units = [Unit(seed, number, str(output / "rendered"), str(cache)) for number in range(pieces)]
@@ -67,7 +67,7 @@ def starter(
         lines.append(
             {"path": f"rendered/{unit.audio.name}", **json.loads(unit.facts.read_text(encoding="utf-8"))}
         )
-    write_aside(
+    write_atomic(
         output / "metadata.jsonl",
         "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines),
     )
@@ -84,7 +84,7 @@ def _claim(output: Path, seed: int) -> None:
                 f"{output} holds a starter corpus of {found}, not {settings}; give another --output."
             )
     else:
-        write_aside(path, json.dumps(settings) + "\n")
+        write_atomic(path, json.dumps(settings) + "\n")
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Unit:
 @functools.cache
 def _load_tools(cache: str):  # type: ignore[no-untyped-def]
     """MMA and the synthesizer with its sound fonts: loaded once a process."""
-    from data_pipeline.sources.mma import Accompanist
-    from data_pipeline.sources.synthesizer import Synthesizer
+    from data_pipeline.starter_corpus.mma import Accompanist
+    from data_pipeline.starter_corpus.synthesizer import Synthesizer
 
     return Accompanist(Path(cache)), Synthesizer(Path(cache))
 
@@ -124,8 +124,8 @@ def render(unit: Unit) -> int:
     """
     import torch
 
-    from data_pipeline.sources import arrangement, description, mix, splits
-    from data_pipeline.sources.synthesizer import RATE
+    from data_pipeline.starter_corpus import arrangement, description, mix, splits
+    from data_pipeline.starter_corpus.synthesizer import RATE
     from lightning_n2m.audio import io, resample
     from lightning_n2m.data.schema import SAMPLE_RATE
 
@@ -147,6 +147,6 @@ def render(unit: Unit) -> int:
         "truth": dataclasses.asdict(truth),
         "split": splits.split(truth),
     }
-    write_aside(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
+    write_atomic(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
     io.write(unit.audio, torch.from_numpy(mix.level(master.numpy())), SAMPLE_RATE)
     return unit.number

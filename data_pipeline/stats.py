@@ -6,12 +6,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-from data_pipeline.aside import write_aside
-from data_pipeline.engine import Engine, run
-from data_pipeline.figures import Part, describe, summary
+from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
+from data_pipeline.shards.shard_stats import Part, describe, summary
 from lightning_n2m.data.schema import read_index
-from lightning_n2m.storage import locate
+from lightning_n2m.storage import locate, write_atomic
 
 
 def stats(shards: str, output: Path, workers: int | None = None, engine: Engine = "local") -> None:
@@ -29,7 +28,7 @@ def stats(shards: str, output: Path, workers: int | None = None, engine: Engine 
     Raises:
         InputError: if a shard cannot be read.
     """
-    from data_pipeline.page import write_page
+    from data_pipeline.shards.stats_page import write_page
 
     folder = locate(shards)
     index = read_index(folder)
@@ -41,7 +40,7 @@ def stats(shards: str, output: Path, workers: int | None = None, engine: Engine 
             total.add(part)
             report(clips)
     figures = summary(total)
-    write_aside(output / "stats.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
+    write_atomic(output / "stats.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
     write_page(output, str(shards), figures, [example for _, example in total.examples])
     print(
         f"{figures['clips']} clips of {figures['tracks']} tracks, {figures['hours']:.2f} hours: "

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from data_pipeline.engine import Engine, run
+from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
 from lightning_n2m.data.schema import INDEX, Index, Shard, read_captions, read_index, split_of
-from lightning_n2m.data.shard_file import RawClip, ShardFile, read_shard
+from lightning_n2m.data.shard_reader import RawClip, ShardFile, read_shard
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, join, locate, names, open_read, size
 
@@ -139,7 +139,7 @@ def _number_of(track_id: str) -> int:
 
 def check_derived(shard: Shard, folder: Location, index: Index, form: str) -> list[Problem]:
     """Read one shard of a derived form."""
-    from lightning_n2m.data.derived import from_bytes
+    from lightning_n2m.data.derived_audio import from_bytes
 
     file = ShardFile(folder, shard, form)
     hop = (index.settings.get("mel") or {}).get("hop", 1)

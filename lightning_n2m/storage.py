@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -121,7 +124,7 @@ def open_read(place: Location) -> BinaryIO:
     return system.open(path, "rb")  # type: ignore[no-any-return]
 
 
-def write_aside(place: Location, data: bytes | str) -> None:
+def write_atomic(place: Location, data: bytes | str) -> None:
     """Write a file that appears under its name only when it is complete.
 
     Args:
@@ -134,24 +137,43 @@ def write_aside(place: Location, data: bytes | str) -> None:
         system, path = filesystem(str(place))
         system.pipe_file(path, content)
         return
-    target = Path(place)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with atomic_path(Path(place)) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A new empty file beside ``target``, which takes its name once the block has ended without an error.
+
+    A reader sees the old file or the complete new one, never a part. The temporary name is random and is
+    created exclusively, so that a symbolic link in its place is never followed.
+
+    Args:
+        target: Final path; its folder must exist.
+
+    Yields:
+        Path of the temporary file, ``.NAME.RANDOM.part``.
+    """
+    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        aside.write_bytes(content)
-        aside.replace(target)
+        yield part
+        part.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Location) -> None:
+    """Remove the temporary files that a killed job left in a folder; object stores keep none."""
+    if not is_url(folder):
+        for path in Path(folder).glob(".*.part"):
+            path.unlink(missing_ok=True)
 
 
 def copy_from(place: Location, target: Path) -> None:
     """Copy a file to a path of this machine, where it appears only when it is complete."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open_read(place) as source, open(aside, "wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_path(target) as part, open_read(place) as source, open(part, "wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def move_to(source: Path, place: Location) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_n2m.ablation import ablate, variations
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
-from lightning_n2m.metrics.figure import Figure, write_figures
+from lightning_n2m.evaluation.ablation import ablate, variations
+from lightning_n2m.evaluation.metric import MetricValue, write_metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +33,7 @@ def test_the_paper_takes_all_its_steps(route, refiner):
     config, paper = (v for v in variations(route, (), (), True) if v.group == "sampling")
     assert not [option for option in config.options if option.startswith("--model")]
     for stage, total in (("generator", 1000), ("refiner", refiner)):
-        assert f"--model.{stage}.total={total}" in paper.options
+        assert f"--model.{stage}.num_steps={total}" in paper.options
         assert f"--model.{stage}.method=ancestral" in paper.options
 
 
@@ -45,7 +45,7 @@ def test_front_heavy_is_turned_into_back_heavy(route):
         for v in variations(route, (), (), True):
             if v.group == f"{stage} schedule":
                 options = dict(o.removeprefix(f"--model.{stage}.").split("=") for o in v.options[:2])
-                times = step_times(options["steps"], 100, options["reverse"] == "true")
+                times = step_times(options["step_schedule"], 100, options["reverse_schedule"] == "true")
                 medians[v.value] = float(times[50])
         assert medians["uniform"] == pytest.approx(0.5)
         assert medians["front"] < 0.25
@@ -59,9 +59,9 @@ def test_what_is_there_is_not_measured_again(config, tmp_path):
         calls.append(args)
         place = Path(next(a for a in args if a.startswith("--evaluation.folder=")).partition("=")[2])
         place.mkdir(parents=True)
-        write_figures(place / "evaluation.json", [
-            Figure("waveform: FAD musicnn-MTT", 3.0, 1, 9, False, 4, "j", "c"),
-            Figure("waveform: text-audio similarity, tags", 0.2, 0, 1, True, 4, "j", "c"),
+        write_metrics(place / "evaluation.json", [
+            MetricValue("waveform: FAD musicnn-MTT", 3.0, 1, 9, False, 4, "j", "c"),
+            MetricValue("waveform: text-audio similarity, tags", 0.2, 0, 1, True, 4, "j", "c"),
         ])  # fmt: skip
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -72,8 +72,8 @@ def test_what_is_there_is_not_measured_again(config, tmp_path):
     ablate([*args, "--data.evaluation_set.clips=4"], test)
     assert len(calls) == 3
     assert all("--data.evaluation_set.clips=4" in call for call in calls)
-    assert [next(a for a in call if ".total=" in a) for call in calls] == [
-        f"--model.generator.total={n}" for n in (5, 7, 9)
+    assert [next(a for a in call if ".num_steps=" in a) for call in calls] == [
+        f"--model.generator.num_steps={n}" for n in (5, 7, 9)
     ]
     rows = json.loads((tmp_path / "ablation.json").read_text())
     assert [row["value"] for row in rows] == ["5", "7", "9"]

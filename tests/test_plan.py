@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_n2m.cli import main
-from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.cli.main import main
 from lightning_n2m.networks import convolution
 from lightning_n2m.networks.convolution import Conv
+from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
-from lightning_n2m.stages.cost import LiveBytes, MetaAutocast, step_cost
+from lightning_n2m.stages.training_cost import LiveTensorBytes, MetaAutocast, step_cost
 from tests.stages.conftest import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -39,12 +39,10 @@ def real_loss(stage: Stage, clips: int) -> Tensor:
         "caption": ["a slow waltz for piano and strings " * 20] * clips,
         "key": ["k"] * clips,
     }
-    random = SampleRandom("plan", range(clips))
+    rng = PerSampleGenerator("plan", range(clips))
     x0 = stage.target(audio)
-    told = stage.told(batch | {"number": torch.arange(clips)}, x0.shape[-1], random, training=True)  # type: ignore[arg-type]
-    return stage.objective.loss(
-        lambda x, t: stage.network(x, t, told), x0, random.uniform(), x0
-    ).weighted.mean()
+    told = stage.build_conditions(batch | {"number": torch.arange(clips)}, x0.shape[-1], rng, training=True)  # type: ignore[arg-type]
+    return stage.objective.loss(lambda x, t: stage.network(x, t, told), x0, rng.uniform(), x0).weighted.mean()
 
 
 def multiply_adds(stage: Stage, clips: int) -> float:
@@ -84,7 +82,7 @@ def test_operations_are_those_of_a_real_step(name: str) -> None:
 
 
 def test_live_bytes_are_counted_while_they_live() -> None:
-    with LiveBytes() as live:
+    with LiveTensorBytes() as live:
         kept = torch.zeros(1000)
         for _ in range(5):
             _ = kept * 2
@@ -116,7 +114,7 @@ def test_meta_autocast_narrows_what_autocast_narrows() -> None:
 def test_memory_is_what_a_real_step_allocates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Windows for the products that stand in for a slow library are memory that no GPU needs. For a picture
     # that library itself needs more than they do.
-    monkeypatch.setattr(convolution, "learns_by_products", lambda x: x.shape[2] > 1)
+    monkeypatch.setattr(convolution, "uses_im2col_gradient", lambda x: x.shape[2] > 1)
     stage = stage_of("starter", name, "cpu")
     real_loss(stage, 1).backward()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

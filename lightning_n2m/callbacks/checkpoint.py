@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lightning_n2m.aliases import upgrade_checkpoint
 from lightning_n2m.errors import Interrupted
+from lightning_n2m.storage import atomic_path
 
 
 class Checkpoint(ModelCheckpoint):
@@ -54,7 +56,7 @@ class Checkpoint(ModelCheckpoint):
         self._caught = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen for signals, in the place of Lightning, whose handlers save in the middle of a step."""
+        """Handle signals in place of Lightning, whose handlers save in the middle of a step."""
         super().on_train_start(trainer, pl_module)
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
@@ -159,7 +161,7 @@ def _requeue() -> None:
             rank_zero_warn(f"The job {job} was saved but could not be requeued: {error}")
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it: there is never half a file.
 
     Lightning writes to the system's temporary folder first, often another file system, from which a
@@ -175,9 +177,11 @@ class WholeFiles(TorchCheckpointIO):
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.part")
-        with aside.open("wb") as file:
+        with atomic_path(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint; callbacks that had another name are renamed."""
+        return upgrade_checkpoint(super().load_checkpoint(*args, **kwargs))

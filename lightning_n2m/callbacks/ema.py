@@ -20,7 +20,7 @@ class Ema(WeightAveraging):
     """Averages the parameters, and only them, after every optimiser step.
 
     Lightning swaps the averaged weights in while validation runs; samples for listening must be drawn
-    there (see `Listen`). Checkpoints hold the averaged weights as ``state_dict``.
+    there (see `SampleLogger`). Checkpoints hold the averaged weights as ``state_dict``.
 
     Args:
         decay: Decay of the average once it is warm (0.9999 in the paper).

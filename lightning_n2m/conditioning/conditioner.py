@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.schedule import Schedule
 from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.seeding import PerSampleGenerator
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Conditioner(ABC):
         emphasis: Pre-emphasis of a waveform, the same as of the stage's target; 0 in the paper.
     """
 
-    entrances: tuple[Literal["stacked", "aligned"], ...]
+    input_slots: tuple[Literal["stacked", "aligned"], ...]
 
     def __init__(self, augmentation: Augmentation, scale: float = 1.0, emphasis: float = 0.0) -> None:
         self.augmentation, self.scale, self.emphasis = augmentation, scale, emphasis
@@ -54,7 +54,7 @@ class Conditioner(ABC):
         """What the stage before would ideally have delivered for real audio ``(b, 1, t)``."""
 
     @abstractmethod
-    def fit(self, signal: Tensor, length: int) -> Tensor:
+    def match_length(self, signal: Tensor, length: int) -> Tensor:
         """Bring a delivered signal to the length of its entrance, for ``length`` output samples."""
 
     @abstractmethod
@@ -62,46 +62,48 @@ class Conditioner(ABC):
         """Blur a fitted signal, with a standard deviation ``(b,)`` for each sample."""
 
     @abstractmethod
-    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+    def network_inputs(self, signal: Tensor, length: int) -> dict[str, Tensor]:
         """What goes into each entrance, from the fitted, scaled and noised signal."""
 
     @property
     @abstractmethod
-    def grid(self) -> tuple[int, int]:
+    def rate_ratio(self) -> tuple[int, int]:
         """So many samples of the stage's audio are so many steps of the signal, in smallest whole numbers."""
 
     @abstractmethod
-    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+    def project(self, audio: Tensor, signal: Tensor) -> Tensor:
         """Audio ``(b, 1, t)``, changed as little as it takes to `degrade` nearer to the signal."""
 
     @abstractmethod
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """A listening version ``(b, 1, length)``, at the stage's rate, of a delivered signal."""
 
-    def augmented(self, signal: Tensor, length: int, schedule: Schedule, random: SampleRandom) -> Conditions:
+    def augmented(
+        self, signal: Tensor, length: int, schedule: Schedule, rng: PerSampleGenerator
+    ) -> Conditions:
         """Training: blurred by chance, noised to a random time that the network is told."""
-        signal = self.fit(signal, length) * self.scale
-        level = random.uniform(0, self.augmentation.t_max)
-        chance, spread = random.uniform(), random.uniform()
+        signal = self.match_length(signal, length) * self.scale
+        level = rng.uniform(0, self.augmentation.t_max)
+        chance, spread = rng.uniform(), rng.uniform()
         if self.augmentation.blur_std is not None:
             low, high = self.augmentation.blur_std
             blurred = self.blur(signal, low + (high - low) * spread)
             chosen = chance < self.augmentation.blur_probability
             signal = torch.where(chosen[:, None, None], blurred, signal)
-        return self._noised(signal, length, level, schedule, random)
+        return self._noised(signal, length, level, schedule, rng)
 
-    def at_level(
-        self, signal: Tensor, length: int, level: float, schedule: Schedule, random: SampleRandom
+    def for_sampling(
+        self, signal: Tensor, length: int, level: float, schedule: Schedule, rng: PerSampleGenerator
     ) -> Conditions:
         """Sampling: noised to one chosen time and never blurred."""
-        signal = self.fit(signal, length) * self.scale
+        signal = self.match_length(signal, length) * self.scale
         levels = torch.full((len(signal),), level, device=signal.device)
-        return self._noised(signal, length, levels, schedule, random)
+        return self._noised(signal, length, levels, schedule, rng)
 
     def _noised(
-        self, signal: Tensor, length: int, level: Tensor, schedule: Schedule, random: SampleRandom
+        self, signal: Tensor, length: int, level: Tensor, schedule: Schedule, rng: PerSampleGenerator
     ) -> Conditions:
-        noisy = schedule.at(level).diffuse(signal, random.normal(*signal.shape[1:]))
+        noisy = schedule.at(level).diffuse(signal, rng.normal(*signal.shape[1:]))
         # Time 0 means untouched: the schedule's own sigma_0 is not added where none was asked for.
         noisy = torch.where(level[:, None, None] > 0, noisy, signal)
-        return Conditions(**self.enter(noisy, length), level=level)
+        return Conditions(**self.network_inputs(noisy, length), level=level)

@@ -26,7 +26,7 @@ class LowResolution(Conditioner):
         emphasis: See `Conditioner`.
     """
 
-    entrances = ("stacked",)
+    input_slots = ("stacked",)
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class LowResolution(Conditioner):
         """Real audio at the low rate."""
         return resample(audio, self.target_rate, self.rate)
 
-    def fit(self, signal: Tensor, length: int) -> Tensor:
+    def match_length(self, signal: Tensor, length: int) -> Tensor:
         """Band-limited up-sampling to ``length`` samples.
 
         Where the rates do not divide (65,536 samples at 16 kHz are 13,107.2 at 3.2 kHz), the last
@@ -63,7 +63,7 @@ class LowResolution(Conditioner):
         return emphasise(self._raise(signal, length), self.emphasis)
 
     def _raise(self, signal: Tensor, length: int) -> Tensor:
-        ours, theirs = self.grid
+        ours, theirs = self.rate_ratio
 
         def part(start: int, stop: int) -> Tensor:
             known = signal[..., start // ours * theirs : -(-stop * theirs // ours)]
@@ -72,7 +72,7 @@ class LowResolution(Conditioner):
         return piecewise(part, length, self.target_rate, ours)
 
     def _raise_part(self, signal: Tensor, length: int) -> Tensor:
-        ours, theirs = self.grid
+        ours, theirs = self.rate_ratio
         steps = -(-max(signal.shape[-1] * ours, length * theirs) // (ours * theirs))
         held = torch.nn.functional.pad(signal, (0, steps * theirs - signal.shape[-1]), mode="replicate")
         return fft_upsample(held, steps * ours)[..., :length]
@@ -81,20 +81,20 @@ class LowResolution(Conditioner):
         """Kernel of size 10 (section 4.1)."""
         return blur_1d(signal, std)
 
-    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+    def network_inputs(self, signal: Tensor, length: int) -> dict[str, Tensor]:
         """Stacked with x_t."""
         return {"stacked": signal}
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def rate_ratio(self) -> tuple[int, int]:
         """Rates in lowest terms."""
         common = math.gcd(self.rate, self.target_rate)
         return self.target_rate // common, self.rate // common
 
-    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+    def project(self, audio: Tensor, signal: Tensor) -> Tensor:
         """The band of the signal is the signal's, what lies above stays (Wang et al. 2023, eq. 7)."""
         return audio + self._raise(signal - self.degrade(audio)[..., : signal.shape[-1]], audio.shape[-1])
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
         """The same as the network is given, without its emphasis."""
-        return restore(self.fit(signal, length), self.emphasis)
+        return restore(self.match_length(signal, length), self.emphasis)

@@ -38,13 +38,13 @@ class Spectrogram(Conditioner):
     ) -> None:
         super().__init__(augmentation, scale, emphasis)
         self.mel, self.draft_iterations, self.draft_scale = mel, draft_iterations, draft_scale
-        self.entrances = ("aligned", "stacked") if draft_iterations else ("aligned",)
+        self.input_slots = ("aligned", "stacked") if draft_iterations else ("aligned",)
 
     def degrade(self, audio: Tensor) -> Tensor:
         """Log-mel of real audio."""
         return log_mel(audio, self.mel)
 
-    def fit(self, signal: Tensor, length: int) -> Tensor:
+    def match_length(self, signal: Tensor, length: int) -> Tensor:
         """As many frames as ``length`` samples have."""
         return signal[..., : -(-length // self.mel.hop)]
 
@@ -52,7 +52,7 @@ class Spectrogram(Conditioner):
         """Kernel of 5 x 5 cells (section 4.1)."""
         return blur_2d(signal, std)
 
-    def enter(self, signal: Tensor, length: int) -> dict[str, Tensor]:
+    def network_inputs(self, signal: Tensor, length: int) -> dict[str, Tensor]:
         """The spectrogram, and the draft of exactly that: noise in one is noise in the other."""
         entered = {"aligned": signal}
         if self.draft_iterations:
@@ -68,11 +68,11 @@ class Spectrogram(Conditioner):
         return F.pad(draft, (0, stop - start - draft.shape[-1]))
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def rate_ratio(self) -> tuple[int, int]:
         """A frame's hop."""
         return self.mel.hop, 1
 
-    def agree(self, audio: Tensor, signal: Tensor) -> Tensor:
+    def project(self, audio: Tensor, signal: Tensor) -> Tensor:
         """Louder or softer wherever a mel channel was softer or louder than it should be."""
         return match_mel(audio, signal, self.mel)
 

@@ -8,12 +8,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_n2m.data.cache import Cache
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.derived import Form
-from lightning_n2m.data.loader import Loader
-from lightning_n2m.data.shards import FixedClips, TrainingStream
-from lightning_n2m.data.sources import find_sources
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.data_loader import Loader
+from lightning_n2m.data.derived_audio import TrainingFormat
+from lightning_n2m.data.shard_sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
+from lightning_n2m.data.training_stream import FixedClips, TrainingStream
 from lightning_n2m.errors import InputError
 
 
@@ -117,7 +117,7 @@ class AudioDataModule(LightningDataModule):
         self._first = self._batches
         decoder = self._decoder(centred=False)
         stream = TrainingStream(
-            find_sources(self.shards, "train", Form(decoder.sample_rate, decoder.mel), self.cache),
+            find_sources(self.shards, "train", TrainingFormat(decoder.sample_rate, decoder.mel), self.cache),
             decoder,
             self.batch_size,
             self.trainer.global_rank,  # type: ignore[union-attr]

@@ -7,13 +7,10 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from lightning_n2m.data.shard_file import RawClip
-from lightning_n2m.diffusion.random import seed_of
-
-if TYPE_CHECKING:
-    from lightning_n2m.data.shards import StreamOrder
+from lightning_n2m.data.shard_reader import RawClip
+from lightning_n2m.data.stream_order import StreamOrder
+from lightning_n2m.seeding import derive_seed
 
 _BLOCK = 64  # Clips within which shares are exact, up to one clip.
 
@@ -50,7 +47,7 @@ class Mixture:
         """Numbers of the sources that the clips of a block come from."""
         counts = zip(self.before(number), self.before(number + 1), strict=True)
         dealt = [source for source, (low, high) in enumerate(counts) for _ in range(high - low)]
-        random.Random(seed_of(self.seed, "mixture", self.stream, number)).shuffle(dealt)
+        random.Random(derive_seed(self.seed, "mixture", self.stream, number)).shuffle(dealt)
         return dealt
 
     def clips(self, skip: int) -> Iterator[RawClip]:

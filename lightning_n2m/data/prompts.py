@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightning_n2m.data.evaluation_sets import EvaluationSet
+from lightning_n2m.data.evaluation_set import EvaluationSet
 from lightning_n2m.errors import InputError
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.diffusion.prediction import Denoised
-from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.schedule import Schedule
+from lightning_n2m.seeding import PerSampleGenerator
 
 Method = Literal["ancestral", "ddim", "dpm++2m", "sde-dpm++2m"]
 Denoiser = Callable[[Tensor, float], Denoised]
@@ -27,7 +27,7 @@ def sample(
     noise: Tensor,
     schedule: Schedule,
     times: Tensor,
-    random: SampleRandom,
+    rng: PerSampleGenerator,
     method: Method = "ancestral",
     gamma: float = 0.0,
     progress: Progress | None = None,
@@ -39,7 +39,7 @@ def sample(
         noise: Where to start: standard Gaussian, ``(b, c, t)``.
         schedule: The schedule that the network was trained with.
         times: Falling from 1 to 0, as `step_times` returns them.
-        random: Source of the noise that stochastic steps add.
+        rng: Source of the noise that stochastic steps add.
         method: ``ancestral`` (eq. 4 of the paper), ``ddim`` (Song et al. 2021, eta = 0), ``dpm++2m``
             (Lu et al. 2022, algorithm 2) or ``sde-dpm++2m`` (theirs too: the ancestral step made
             second order by the same multistep).
@@ -65,7 +65,7 @@ def sample(
         elif method == "dpm++2m":
             x = dpm_solver_step(x, x0, here, there)
         else:
-            x = ancestral_step(x, x0, here, there, gamma if method == "ancestral" else 0.0, random)
+            x = ancestral_step(x, x0, here, there, gamma if method == "ancestral" else 0.0, rng)
         if progress is not None:
             progress(i + 1, len(times) - 1)
     return x
@@ -84,7 +84,7 @@ def extrapolate(x0: Tensor, here: float, there: float, previous: tuple[Tensor, f
 
 
 def ancestral_step(
-    x: Tensor, x0: Tensor, here: float, there: float, gamma: float, random: SampleRandom
+    x: Tensor, x0: Tensor, here: float, there: float, gamma: float, rng: PerSampleGenerator
 ) -> Tensor:
     """Eq. 4 of the paper, in its x0 form, between two log-SNRs.
 
@@ -98,7 +98,7 @@ def ancestral_step(
     lower, upper = (math.sqrt((1 - ratio) * _alpha(-at) ** 2) for at in (there, here))
     if there == math.inf:
         return mean
-    return mean + lower ** (1 - gamma) * upper**gamma * random.normal(*x.shape[1:])
+    return mean + lower ** (1 - gamma) * upper**gamma * rng.normal(*x.shape[1:])
 
 
 def ddim_step(estimate: Denoised, there: float) -> Tensor:

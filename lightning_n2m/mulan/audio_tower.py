@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_n2m.audio.mel import MelSettings, log_mel
-from lightning_n2m.networks.musicnn import SAMPLE_RATE, Corpus, load_musicnn
+from lightning_n2m.backbones.musicnn import SAMPLE_RATE, Corpus, load_musicnn
 
 
 class AudioTower(nn.Module):

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.two_towers import TwoTowers
 from lightning_n2m.stages.bundle import CONFIG, LAST, WEIGHTS, read_config, read_weights
-from lightning_n2m.storage import write_aside
+from lightning_n2m.storage import write_atomic
 
 
 def load_towers(folder: str | Path, checkpoint: Path = LAST) -> TwoTowers:
@@ -49,8 +49,8 @@ def save_towers(run: str | Path, folder: str | Path, checkpoint: Path = LAST) ->
         name: tensor.contiguous() for name, tensor in load_towers(run, checkpoint).state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_aside(folder / CONFIG, yaml.safe_dump({"model": read_config(run)}, sort_keys=False))
-    write_aside(folder / WEIGHTS, save(weights))
+    write_atomic(folder / CONFIG, yaml.safe_dump({"model": read_config(run)}, sort_keys=False))
+    write_atomic(folder / WEIGHTS, save(weights))
     return folder
 
 

@@ -12,15 +12,15 @@ from lightning.pytorch import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.loader import Loader
-from lightning_n2m.data.shard_file import RawClip, ShardFile, find_shards
-from lightning_n2m.data.shards import FixedClips, TrainingStream
-from lightning_n2m.diffusion.random import seed_of
-from lightning_n2m.mulan.features import Heard, audio_of, features_of
-from lightning_n2m.mulan.heard_pairs import HeardClips, HeardStream
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.data_loader import Loader
+from lightning_n2m.data.shard_reader import RawClip, ShardFile, find_shards
+from lightning_n2m.data.training_stream import FixedClips, TrainingStream
+from lightning_n2m.mulan.feature_cache import CachedFeatures, cached_features, decode_audio
+from lightning_n2m.mulan.feature_pairs import FeatureClips, FeatureStream
 from lightning_n2m.mulan.joint import WINDOW_SECONDS
 from lightning_n2m.mulan.pairs import Pair, PairText, collate, tags_of
+from lightning_n2m.seeding import derive_seed
 
 
 class PairDataModule(LightningDataModule):
@@ -75,16 +75,18 @@ class PairDataModule(LightningDataModule):
             for file in find_shards(self.folders, split)
         ]
         for file in track(files, "hearing all shards once", transient=True):
-            features_of(self._tower, file, self.features)
+            cached_features(self._tower, file, self.features)
 
-    def _heard(self, split: str) -> list[Heard]:
-        return [features_of(self._tower, file, self.features) for file in find_shards(self.folders, split)]
+    def _heard(self, split: str) -> list[CachedFeatures]:
+        return [
+            cached_features(self._tower, file, self.features) for file in find_shards(self.folders, split)
+        ]
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches, from where a resumed run left off."""
         rank, ranks = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
         if self._tower.feature_size is not None:
-            pairs = HeardStream(
+            pairs = FeatureStream(
                 self._heard("train"), self.text, self.batch_size, rank, ranks, self.seed, self.start
             )
             return DataLoader(pairs, self.batch_size, collate_fn=collate)
@@ -111,7 +113,7 @@ class PairDataModule(LightningDataModule):
         """The clips of a split, all of them on every rank."""
         if self._tower.feature_size is not None:
             return DataLoader(
-                HeardClips(self._heard(split), self.text, self.validation_clips),
+                FeatureClips(self._heard(split), self.text, self.validation_clips),
                 self.batch_size,
                 collate_fn=collate,
             )
@@ -158,9 +160,13 @@ class PairDecoder:
         """One pair."""
         known = {"track": raw.clip.track_id, "tags": tags_of(raw.clip), "number": number}
         if self.whole:
-            return {"audio": audio_of(raw, self.sample_rate), "caption": self.text.query(raw.clip), **known}
+            return {
+                "audio": decode_audio(raw, self.sample_rate),
+                "caption": self.text.query(raw.clip),
+                **known,
+            }
         decoder = ClipDecoder(self.sample_rate, WINDOW_SECONDS, None, self.seed)
-        draw = random.Random(seed_of(self.seed, "pair", number))
+        draw = random.Random(derive_seed(self.seed, "pair", number))
         return {
             "audio": decoder(raw, number)["audio"],
             "caption": self.text.draw(raw.clip, None, draw),

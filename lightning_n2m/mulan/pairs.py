@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_n2m.data.schema import Captions, Clip
 from lightning_n2m.data.text_batch import long_texts, short_texts
-from lightning_n2m.diffusion.random import seed_of
+from lightning_n2m.seeding import derive_seed
 
 
 class PairBatch(TypedDict, total=False):
@@ -50,7 +50,7 @@ class PairText:
         long, short = long_texts(clip, None), short_texts(clip, None)
         if long and (not short or draw.random() < self.sentences):
             return draw.choice(long)
-        tags = random.Random(seed_of(clip.key, "tags", draw.randrange(self.variants)))
+        tags = random.Random(derive_seed(clip.key, "tags", draw.randrange(self.variants)))
         return ", ".join(tags.sample(short, min(len(short), tags.randint(1, 4))))
 
     def query(self, clip: Clip) -> str:

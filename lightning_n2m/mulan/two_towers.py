@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from lightning_n2m.diffusion.random import seed_of
 from lightning_n2m.mulan.audio_tower import AudioTower
 from lightning_n2m.mulan.contrastive import contrastive_loss, gather
 from lightning_n2m.mulan.joint import average, fingerprint, windows
 from lightning_n2m.mulan.pairs import PairBatch
 from lightning_n2m.mulan.retrieval import RANKS, measure, tags_worth_asking
 from lightning_n2m.mulan.text_tower import TextTower
+from lightning_n2m.seeding import derive_seed
 from lightning_n2m.stages.settings import Optimisation
 
 _HOTTEST = 100.0  # Inverse temperature beyond which training becomes unstable (Radford et al. 2021).
@@ -103,7 +103,7 @@ class TwoTowers(LightningModule):
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Contrastive loss of one window a clip and one caption, over the pairs of all ranks."""
         # Dropout belongs to the samples: a resumed run then repeats the uninterrupted one.
-        torch.manual_seed(seed_of(self.seed, "dropout", int(batch["number"][0])))
+        torch.manual_seed(derive_seed(self.seed, "dropout", int(batch["number"][0])))
         audio = self.audio_vectors(self._heard(batch)[:, 0])
         text = self.text_vectors(batch["caption"])
         pairs = zip(batch["track"], batch["caption"], strict=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.networks.embedding import rotate
-from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm
+from lightning_n2m.networks.pointwise import FiLM, GroupNorm
 
 
 class ResidualMlp(nn.Module):
@@ -102,7 +102,7 @@ class Block(nn.Module):
         groups: int = 32,
     ) -> None:
         super().__init__()
-        self.combine = CombineEmbedding(embedding, channels)
+        self.combine = FiLM(embedding, channels)
         self.norm_1, self.norm_2 = GroupNorm(channels, groups), GroupNorm(channels, groups)
         self.conv_1 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
         self.conv_2 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)

@@ -76,7 +76,7 @@ def _correlate(few: Tensor, many: Tensor, kernel: tuple[int, int], g: Geometry) 
     return torch.stack(found, dim=1).view(i, high, wide, j).permute(0, 3, 1, 2)
 
 
-def learns_by_products(x: Tensor) -> bool:
+def uses_im2col_gradient(x: Tensor) -> bool:
     """Whether a weight's gradient is taken by products: in 32 bits on a processor without AVX-512."""
     return (
         x.device.type == "cpu"
@@ -90,7 +90,7 @@ def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, transposed: bool = False
 ) -> Tensor:
     """Convolution, or transposed convolution, of ``(b, c_in, h, t)`` in channels-last memory."""
-    if weight.shape[2:].numel() > 1 and learns_by_products(x):
+    if weight.shape[2:].numel() > 1 and uses_im2col_gradient(x):
         return _Convolve.apply(x, weight, bias, geometry, transposed)  # type: ignore[no-any-return, no-untyped-call]
     strides = (1, geometry.stride), geometry.padding
     if transposed:

@@ -117,7 +117,7 @@ class GroupNorm(nn.GroupNorm):
         return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps, silu)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class CombineEmbedding(nn.Module):
+class FiLM(nn.Module):
     """Scale and bias per channel from an embedding (FiLM), ``CombineEmb`` in figure 5.
 
     Args:

@@ -15,8 +15,8 @@ from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
 from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
-from lightning_n2m.networks.picture import PACK, Picture
-from lightning_n2m.networks.pointwise import CombineEmbedding
+from lightning_n2m.networks.pointwise import FiLM
+from lightning_n2m.networks.spectrogram_refiner import PACK, SpectrogramRefiner
 
 
 class UNet1d(nn.Module):
@@ -48,8 +48,8 @@ class UNet1d(nn.Module):
         pooled_text: Add the mean of the text vectors to the time embedding as well, as Imagen does.
             The paper has cross-attention alone; a small network hears its prompt sooner this way.
         groups: Groups of the norms; the paper does not give them.
-        picture: Width of the convolutions over channels and time that correct the output of a
-            spectrogram's network, see `Picture`; 0, as in the paper, for none.
+        refiner_channels: Width of the convolutions over channels and time that correct the output of a
+            spectrogram's network, see `SpectrogramRefiner`; 0, as in the paper, for none.
         checkpointing: Recompute the blocks in the backward pass to save memory.
 
     Raises:
@@ -75,7 +75,7 @@ class UNet1d(nn.Module):
         augmentation_level: bool = False,
         pooled_text: bool = False,
         groups: int = 32,
-        picture: int = 0,
+        refiner_channels: int = 0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class UNet1d(nn.Module):
             )
         if base_channels % 2:
             raise InputError(f"The network's base_channels is {base_channels}; give an even number.")
-        if picture and channels % PACK[0]:
+        if refiner_channels and channels % PACK[0]:
             raise InputError(
                 f"The network's picture needs an even number of channels, not {channels}; set it to 0."
             )
@@ -120,10 +120,12 @@ class UNet1d(nn.Module):
         self.level = TimeEmbedding(base_channels) if augmentation_level else None
         self.pooled_text = PooledText(text_channels or 0, base_channels) if pooled_text else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
-        self.combine_entry = CombineEmbedding(base_channels, base_channels)
+        self.combine_entry = FiLM(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
-        self.picture = Picture(channels, picture, base_channels) if picture else None
+        self.picture = (
+            SpectrogramRefiner(channels, refiner_channels, base_channels) if refiner_channels else None
+        )
         self.aligned = Conv(aligned_channels, widths[-1], 1) if aligned_channels else None
 
         def level_blocks(i: int) -> nn.ModuleList:

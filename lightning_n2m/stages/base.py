@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from lightning_n2m.data.schema import Batch
-from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.stages.generated import Generated
-from lightning_n2m.stages.generation import GenerativeModule
+from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.result import GeneratedClip
+from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Optimisation
 from lightning_n2m.stages.sharding import shard
 
@@ -39,7 +39,7 @@ class Drawn:
     plain: Tensor
 
 
-class Stage(GenerativeModule):
+class Stage(DiffusionModule):
     """One stage of the cascade, with its training.
 
     Hyper-parameters are deliberately not saved into checkpoints: Lightning would let them overrule
@@ -51,7 +51,7 @@ class Stage(GenerativeModule):
         validation_times: Diffusion times at which validation measures the loss.
         seed: Seed of all that is drawn for a sample in training.
         compile: Compile the network for training.
-        kwargs: See `GenerativeModule`.
+        kwargs: See `DiffusionModule`.
     """
 
     def __init__(
@@ -79,31 +79,35 @@ class Stage(GenerativeModule):
         if self._device_mesh is not None:
             shard(self.network, self._device_mesh["data_parallel"])
 
-    def told(self, batch: Batch, length: int, random: SampleRandom, training: bool) -> Conditions:
+    def build_conditions(
+        self, batch: Batch, length: int, rng: PerSampleGenerator, training: bool
+    ) -> Conditions:
         """Conditions of a batch of real audio, for an output of ``length`` steps."""
         conditions = Conditions()
         if self.conditioner is not None:
             signal = self.conditioner.degrade(batch["audio"])
             schedule = self.objective.schedule
             if training:
-                conditions = self.conditioner.augmented(signal, length, schedule, random)
+                conditions = self.conditioner.augmented(signal, length, schedule, rng)
             else:
-                conditions = self.conditioner.at_level(signal, length, self.sampling.level, schedule, random)
+                conditions = self.conditioner.for_sampling(
+                    signal, length, self.sampling.conditioning_noise, schedule, rng
+                )
         if self.text is not None:
             conditions = self.with_text(conditions, batch["caption"])
             if training:
-                conditions = conditions.drop_text(random.uniform() < self.text_dropout)
+                conditions = conditions.drop_text(rng.uniform() < self.text_dropout)
         return conditions
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Weighted loss at random times; every draw belongs to the sample's number."""
-        random = SampleRandom(f"{self.seed} train", batch["number"].tolist(), self.device)
+        rng = PerSampleGenerator(f"{self.seed} train", batch["number"].tolist(), self.device)
         made = batch["mel"] if "mel" in batch else self.target(batch["audio"])
         x0 = self.to_x0(made)
-        t = random.uniform()
-        conditions = self.told(batch, x0.shape[-1], random, training=True)
+        t = rng.uniform()
+        conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
         network = functools.partial(self.network, conditions=conditions)
-        loss = self.objective.loss(network, x0, t, random.normal(*x0.shape[1:]))
+        loss = self.objective.loss(network, x0, t, rng.normal(*x0.shape[1:]))
         value = loss.weighted.mean()
         self.drawn.append(Drawn(batch, t, loss.weighted.detach(), loss.plain.detach()))
         self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
@@ -136,30 +140,30 @@ class Stage(GenerativeModule):
     def _measure(self, batch: Batch, prefix: str) -> None:
         losses = []
         for t in self.validation_times:
-            random = SampleRandom(f"validation {t}", batch["number"].tolist(), self.device)
+            rng = PerSampleGenerator(f"validation {t}", batch["number"].tolist(), self.device)
             x0 = self.to_x0(self.target(batch["audio"]))
-            conditions = self.told(batch, x0.shape[-1], random, training=False)
+            conditions = self.build_conditions(batch, x0.shape[-1], rng, training=False)
             network = functools.partial(self.network, conditions=conditions)
             times = torch.full((len(x0),), t, device=self.device)
-            loss = self.objective.loss(network, x0, times, random.normal(*x0.shape[1:])).plain.mean()
+            loss = self.objective.loss(network, x0, times, rng.normal(*x0.shape[1:])).plain.mean()
             self.log(f"{prefix}/loss_t{t:g}", loss, batch_size=len(x0), sync_dist=True)
             losses.append(loss)
         mean = torch.stack(losses).mean()
         self.log(f"{prefix}/loss", mean, batch_size=len(x0), sync_dist=True, prog_bar=True)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> list[Generated]:
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[GeneratedClip]:
         """This stage alone, on real low-fidelity input."""
         signal = None if self.conditioner is None else self.conditioner.degrade(batch["audio"])
-        random = SampleRandom(f"{self.seed} predict", batch["number"].tolist(), self.device)
+        rng = PerSampleGenerator(f"{self.seed} predict", batch["number"].tolist(), self.device)
         seconds = batch["audio"].shape[-1] / self.sample_rate
-        audio = self.to_audio(self.generate(batch["caption"], seconds, random, signal))
+        audio = self.to_audio(self.generate(batch["caption"], seconds, rng, signal))
         record = {
             "stage": type(self).__name__,
             "seed": self.seed,
             "sampling": dataclasses.asdict(self.sampling),
         }
         return [
-            Generated(row, self.sample_rate, key, {"key": key, "prompt": caption, **record})
+            GeneratedClip(row, self.sample_rate, key, {"key": key, "prompt": caption, **record})
             for row, key, caption in zip(audio, batch["key"], batch["caption"], strict=True)
         ]
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
 
@@ -104,7 +105,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} holds no {CONFIG}, so it is no stage folder; give one that 'fit' or 'export' wrote."
         )
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))["model"]
+        return upgrade_config(yaml.safe_load(path.read_text(encoding="utf-8"))["model"])
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} has no readable 'model' section; export the run again.") from error
 

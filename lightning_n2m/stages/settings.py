@@ -51,34 +51,34 @@ class Sampling:
     """How a trained stage is run (tables 3 and 7).
 
     Args:
-        steps: Step list: a row of table 7 by the name of its stage, or ``uniform``.
-        total: Number of steps; the paper's own when null.
-        reverse: Turn the step list round: front-heavy into back-heavy.
+        step_schedule: Step list: a row of table 7 by the name of its stage, or ``uniform``.
+        num_steps: Number of steps; the paper's own when null.
+        reverse_schedule: Turn the step list round: front-heavy into back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
-        start: Time at which a stage begins that is told a waveform, with that waveform noised to it
+        start_time: Time at which a stage begins that is told a waveform, with that waveform noised to it
             (Meng et al. 2022); 1 is noise alone, as in the paper. The steps are squeezed below it.
         guidance: Guidance and clipping.
-        level: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
-        agreement: How often the finished audio is brought nearer to what the signal says of it, which is
-            known and need not be made up; 0 for never. Deviation: the paper leaves it as it came.
+        conditioning_noise: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
+        consistency_iterations: Number of consistency projections of the finished audio onto its
+            conditioning signal; 0 for none. Deviation: the paper has no such step.
         overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
             trained on crops runs on something longer.
     """
 
-    steps: str = "uniform"
-    total: int | None = None
-    reverse: bool = False
+    step_schedule: str = "uniform"
+    num_steps: int | None = None
+    reverse_schedule: bool = False
     method: Method = "ancestral"
     gamma: float = 0.0
-    start: float = 1.0
+    start_time: float = 1.0
     guidance: Guidance = field(default_factory=Guidance)
-    level: float = 0.0
-    agreement: int = 0
+    conditioning_noise: float = 0.0
+    consistency_iterations: int = 0
     overlap: float = 0.125
 
     def __str__(self) -> str:
         """In a few words, for a progress bar."""
-        steps = f"{self.total} steps" if self.total else "the paper's steps"
+        steps = f"{self.num_steps} steps" if self.num_steps else "the paper's steps"
         guided = f", guidance {self.guidance.scale:g}" if self.guidance.scale != 1 else ""
         return f"{steps} of {self.method}{guided}"

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.reserved import Reserved, Unreserved
-from data_pipeline.sources.description import Truth, is_reserved
-from data_pipeline.sources.instruments import INSTRUMENTS
+from data_pipeline.starter_corpus.description import Truth, is_reserved
+from data_pipeline.starter_corpus.instruments import INSTRUMENTS
 from lightning_n2m.data import evaluation_sets
-from lightning_n2m.data.evaluation_sets import EvaluationItem
+from lightning_n2m.data.evaluation_set import EvaluationItem
 from lightning_n2m.data.schema import Clip
 
 

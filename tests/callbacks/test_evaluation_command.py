@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from lightning_n2m.callbacks.evaluation import _command
+from lightning_n2m.evaluation.callback import _command
 
 
 def test_the_command_that_figures_name_is_free_of_places(monkeypatch):
     monkeypatch.setattr("sys.argv", [
-        "x", "test", "-c", "a b.yaml", "--evaluation.folder", "here", "--evaluation.alone", "8",
-        "--evaluation.heard=there", "--model.seed=1", "--evaluation.summary", "sum.json",
+        "x", "test", "-c", "a b.yaml", "--evaluation.folder", "here", "--evaluation.refiner_clips", "8",
+        "--evaluation.cache=there", "--model.seed=1", "--evaluation.merge_into", "sum.json",
     ])  # fmt: skip
-    assert _command() == "python -m lightning_n2m test -c 'a b.yaml' --evaluation.alone 8 --model.seed=1"
+    assert (
+        _command() == "python -m lightning_n2m test -c 'a b.yaml' --evaluation.refiner_clips 8 --model.seed=1"
+    )

@@ -12,7 +12,7 @@ import torch
 
 from lightning_n2m.audio.io import encode
 from lightning_n2m.data.schema import INDEX, Captions, Clip, Index, Shard
-from lightning_n2m.data.shard_file import RawClip
+from lightning_n2m.data.shard_reader import RawClip
 
 
 def clip_of(track: str, number: int = 0, seconds: float = 0.05, **fields) -> Clip:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_n2m.data.asked import Asked, read_prompt
+from lightning_n2m.evaluation.prompt_attributes import PromptAttributes, parse_prompt
 
 GENRES = ("blues", "slow blues", "waltz", "jazz", "gypsy jazz")
 
@@ -12,23 +12,23 @@ GENRES = ("blues", "slow blues", "waltz", "jazz", "gypsy jazz")
     [
         (
             "A slow blues with tenor saxophone, electric piano and drums at 72 bpm.",
-            Asked(frozenset({"woodwind", "piano"}), True, 72.0, None, "slow blues"),
+            PromptAttributes(frozenset({"woodwind", "piano"}), True, 72.0, None, "slow blues"),
         ),
         (
             "A waltz for solo violin in Bb minor, 90 beats per minute",
-            Asked(frozenset({"strings"}), False, 90.0, ("Bb", "minor"), "waltz"),
+            PromptAttributes(frozenset({"strings"}), False, 90.0, ("Bb", "minor"), "waltz"),
         ),
-        ("Steel drums over synth strings in F sharp major", Asked(
+        ("Steel drums over synth strings in F sharp major", PromptAttributes(
             frozenset({"percussion", "ensemble"}), None, None, ("F#", "major"), None)),
-        ("Gypsy jazz with jazz guitar, without drums", Asked(
+        ("Gypsy jazz with jazz guitar, without drums", PromptAttributes(
             frozenset({"guitar"}), False, None, None, "gypsy jazz")),
-        ("Something sad", Asked()),
+        ("Something sad", PromptAttributes()),
     ],
 )  # fmt: skip
 def test_what_a_prompt_asks_for(prompt, expected):
-    assert read_prompt(prompt, GENRES) == expected
+    assert parse_prompt(prompt, GENRES) == expected
 
 
 def test_facts_are_counted():
-    assert read_prompt("Something sad").facts == 0
-    assert read_prompt("A waltz for piano and flute in C major at 90 bpm, no drums", GENRES).facts == 6
+    assert parse_prompt("Something sad").facts == 0
+    assert parse_prompt("A waltz for piano and flute in C major at 90 bpm, no drums", GENRES).facts == 6

@@ -10,8 +10,8 @@ import torch
 from lightning_n2m.audio.io import encode, read
 from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.derived import Form, to_bytes
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.derived_audio import TrainingFormat, to_bytes
 from lightning_n2m.data.schema import Captions
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
@@ -55,7 +55,9 @@ def test_a_mel_crop_is_a_slice_of_the_mel_of_the_whole_clip(raw_clip, number):
     assert (windows - crop[..., None]).abs().amax(dim=(0, 1)).min() < 1e-3
 
 
-@pytest.mark.parametrize("form", [Form(3200), Form(16_000), Form(16_000, MelSettings())])
+@pytest.mark.parametrize(
+    "form", [TrainingFormat(3200), TrainingFormat(16_000), TrainingFormat(16_000, MelSettings())]
+)
 @pytest.mark.parametrize("seconds", [0.32, 0.5123, 0.9])
 @pytest.mark.parametrize("centred", [False, True])
 def test_a_derived_clip_gives_the_same_crops_as_its_master(raw_clip, form, seconds, centred):

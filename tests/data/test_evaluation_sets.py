@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lightning_n2m.audio.io import write
-from lightning_n2m.data.evaluation_sets import AudioSetMusic, MagnaTagATune, MusicCaps, telling
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.errors import InputError
+from lightning_n2m.evaluation.evaluation_sets import AudioSetMusic, MagnaTagATune, MusicCaps, telling
 
 
 @pytest.fixture

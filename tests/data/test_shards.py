@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.data import shards
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.shard_file import ShardFile, find_shards, read_shard
-from lightning_n2m.data.shards import FixedClips, StreamOrder, TrainingStream
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
+from lightning_n2m.data.stream_order import StreamOrder
+from lightning_n2m.data.training_stream import FixedClips, TrainingStream
 from lightning_n2m.errors import InputError
 
 SECONDS = 0.05

@@ -16,13 +16,14 @@ import torch
 from data_pipeline.__main__ import main
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.data.cache import Cache
-from lightning_n2m.data.clips import ClipDecoder
-from lightning_n2m.data.derived import Form
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.derived_audio import TrainingFormat
 from lightning_n2m.data.mixture import Mixture
 from lightning_n2m.data.schema import Captions, read_index
-from lightning_n2m.data.shard_file import ShardFile, read_shard
-from lightning_n2m.data.shards import StreamOrder, TrainingStream
-from lightning_n2m.data.sources import find_sources
+from lightning_n2m.data.shard_reader import ShardFile, read_shard
+from lightning_n2m.data.shard_sources import find_sources
+from lightning_n2m.data.stream_order import StreamOrder
+from lightning_n2m.data.training_stream import TrainingStream
 from lightning_n2m.errors import InputError
 from tests.data_pipeline.conftest import tree
 
@@ -84,7 +85,9 @@ def test_ranks_of_a_mixture_share_an_epoch_without_overlap(build):
 def test_what_is_skipped_in_a_mixture_is_not_read(build, monkeypatch):
     files = [find_sources(str(build([4] * 4, name)), "train")[0].files for name in "ab"]
     opened = []
-    monkeypatch.setattr("lightning_n2m.data.shards.read_shard", lambda f: opened.append(f) or read_shard(f))
+    monkeypatch.setattr(
+        "lightning_n2m.data.training_stream.read_shard", lambda f: opened.append(f) or read_shard(f)
+    )
     orders = tuple(StreamOrder(own, 1, 0, 0, 1) for own in files)
     list(itertools.islice(Mixture(orders, (1.0, 1.0), 0, 0).clips(1000), 2))
     assert len(opened) <= 2
@@ -117,7 +120,7 @@ def derived(build):
     return folder
 
 
-@pytest.mark.parametrize("form", [Form(3200), Form(16_000, MEL)])
+@pytest.mark.parametrize("form", [TrainingFormat(3200), TrainingFormat(16_000, MEL)])
 def test_a_stage_gets_the_same_from_derived_shards_as_from_their_masters(derived, form):
     decoder = ClipDecoder(form.sample_rate, 0.32, None, 0, False, form.mel)
     batches = []
@@ -132,7 +135,7 @@ def test_a_stage_gets_the_same_from_derived_shards_as_from_their_masters(derived
 
 
 def test_captions_of_a_derived_clip_are_those_beside_its_master(derived):
-    (source,) = find_sources(str(derived), "train", Form(3200))
+    (source,) = find_sources(str(derived), "train", TrainingFormat(3200))
     captions = [raw.captions for file in source.files for raw in read_shard(file)]
     assert all(isinstance(item, Captions) for item in captions)
 
@@ -150,7 +153,7 @@ def test_deriving_again_does_only_what_is_missing(derived):
 def test_a_form_of_other_shards_is_refused_and_of_other_settings_not_used(derived):
     other = dataclasses.replace(MEL, f_min=30.0)
     with pytest.warns(UserWarning, match="other settings"):
-        (source,) = find_sources(str(derived), "train", Form(16_000, other))
+        (source,) = find_sources(str(derived), "train", TrainingFormat(16_000, other))
     assert not any(file.form for file in source.files)
     index = read_index(derived)
     changed = dataclasses.replace(index.shards[0], sha256="0" * 64)
@@ -158,7 +161,7 @@ def test_a_form_of_other_shards_is_refused_and_of_other_settings_not_used(derive
         dataclasses.replace(index, shards=(changed, index.shards[1])).to_json()
     )
     with pytest.raises(InputError, match="derived from other shards"):
-        find_sources(str(derived), "train", Form(3200))
+        find_sources(str(derived), "train", TrainingFormat(3200))
 
 
 @pytest.mark.parametrize("form", ["24000", "0", "x", "-5", "3200.5"])

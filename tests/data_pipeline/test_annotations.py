@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from data_pipeline.__main__ import main
-from data_pipeline.annotations.reader import keys_of, read_annotations
-from data_pipeline.track import Track, read_manifest
+from data_pipeline.scan.annotations.reader import keys_of, read_annotations
+from data_pipeline.scan.track import Track, read_manifest
 from lightning_n2m.errors import InputError
 from tests.data_pipeline.conftest import CLIPS
 

@@ -10,15 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.sources.arrangement import plan
-from data_pipeline.sources.description import RESERVED, Truth, is_reserved, sentences, tags, tempo_word, title
-from data_pipeline.sources.events import perform, programs
-from data_pipeline.sources.harmony import Key, progression
-from data_pipeline.sources.instruments import INSTRUMENTS, NAMES, family_of
-from data_pipeline.sources.melody import METRES, Note, compose
-from data_pipeline.sources.patterns import FIGURES, accompany
-from data_pipeline.sources.splits import split
-from data_pipeline.sources.styles import ACCOMPANISTS, BANDS, CHAMBER
+from data_pipeline.starter_corpus.arrangement import plan
+from data_pipeline.starter_corpus.description import (
+    RESERVED,
+    Truth,
+    is_reserved,
+    sentences,
+    tags,
+    tempo_word,
+    title,
+)
+from data_pipeline.starter_corpus.events import perform, programs
+from data_pipeline.starter_corpus.harmony import Key, progression
+from data_pipeline.starter_corpus.instruments import INSTRUMENTS, NAMES, family_of
+from data_pipeline.starter_corpus.melody import METRES, Note, compose
+from data_pipeline.starter_corpus.patterns import FIGURES, accompany
+from data_pipeline.starter_corpus.splits import split
+from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER
 
 KEYS = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]  # type: ignore[arg-type]
 STYLES = [*BANDS, *CHAMBER]

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.signature import BITS, Signature
-from data_pipeline.track import read_manifest
-from data_pipeline.twins import DIFFERENT, twins
+from data_pipeline.scan.near_duplicates import DIFFERENT, twins
+from data_pipeline.scan.signature import BITS, Signature
+from data_pipeline.scan.track import read_manifest
 from lightning_n2m.audio.io import read, to_mono
 from lightning_n2m.audio.resample import resample_file
 from tests.data_pipeline.conftest import CLIPS

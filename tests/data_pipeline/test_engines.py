@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from data_pipeline.__main__ import main
-from data_pipeline.clips import Cutting
-from data_pipeline.engine import run
-from data_pipeline.track import Track, read_manifest
+from data_pipeline.parallel import run
+from data_pipeline.scan.track import Track, read_manifest
+from data_pipeline.shards.clip_cutter import Cutting
 from lightning_n2m.audio.io import encode, probe, read
 from lightning_n2m.audio.opus import encode_opus, renumber
 from lightning_n2m.data.schema import read_index
-from lightning_n2m.data.shard_file import ShardFile, read_shard
+from lightning_n2m.data.shard_reader import ShardFile, read_shard
 from lightning_n2m.errors import InputError
 from tests.data_pipeline.conftest import CLIPS, tree
 

@@ -15,18 +15,19 @@ import yaml
 from safetensors.torch import save_file
 
 from data_pipeline.__main__ import main
-from data_pipeline.embeddings import open_embeddings
-from data_pipeline.labelling.draw import draw
-from data_pipeline.labelling.judgement import families_in, genres_in, judge
-from data_pipeline.labelling.report import Use
-from data_pipeline.vocabularies.table import Caption, read_texts, write_table
-from lightning_n2m.data.clips import ClipDecoder
+from data_pipeline.captions.embeddings import open_embeddings
+from data_pipeline.captions.labelling.draw import draw
+from data_pipeline.captions.labelling.label_accuracy import families_in, genres_in, measure_label_accuracy
+from data_pipeline.captions.labelling.report import Use
+from data_pipeline.captions.vocabulary.table import Caption, read_texts, write_table
+from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.schema import read_captions, read_index
-from lightning_n2m.data.shard_file import find_shards, read_shard
+from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.mulan.bundle import build_towers
-from lightning_n2m.mulan.features import audio_of
-from lightning_n2m.mulan.joint import embed_clips, load_joint
+from lightning_n2m.mulan.feature_cache import decode_audio
+from lightning_n2m.mulan.joint import embed_clips
+from lightning_n2m.mulan.loading import load_joint
 from tests.data_pipeline.conftest import tree
 
 RECIPE = Path(__file__).parents[2] / "configs" / "starter" / "mulan.yaml"
@@ -102,7 +103,7 @@ def test_a_clip_is_embedded_as_the_joint_model_does(made: Path, joint: Path, emb
     clips, vectors = found.read_clips(file.shard)
     for raw, clip, vector in zip(read_shard(file), clips, vectors, strict=True):
         assert raw.clip == clip
-        expected = embed_clips(model, audio_of(raw, model.sample_rate))[0]
+        expected = embed_clips(model, decode_audio(raw, model.sample_rate))[0]
         assert vector == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -175,8 +176,8 @@ def test_nothing_but_the_seed_changes_the_labels(place, words: Path, tmp_path: P
     for number, options in enumerate((["--workers", "2"], ["--search", "faiss"], [])):
         shutil.rmtree(tmp_path / "embeddings" / "nearest")
         if number == 2:
-            monkeypatch.setattr("data_pipeline.labelling.units.AT_ONCE", 2)
-            monkeypatch.setattr("data_pipeline.labelling.search.CAPTIONS", 5)
+            monkeypatch.setattr("data_pipeline.captions.labelling.units.AT_ONCE", 2)
+            monkeypatch.setattr("data_pipeline.captions.labelling.search.CAPTIONS", 5)
         if "faiss" in options:
             pytest.importorskip("faiss")
         assert place(words, *options) == 0
@@ -251,13 +252,13 @@ def test_captions_are_read_as_a_listener_would(caption: str, families: set[str],
 
 def test_judging_counts_right_captions() -> None:
     truth = {"families": ["strings"], "genre": "waltz", "drums": False}
-    found = judge(
+    found = measure_label_accuracy(
         [(truth, ["A waltz for violin.", "A tango for violin.", "Loud music."]), ({}, ["A waltz."])]
     )
     assert found is not None
     assert (found.captions, found.family, found.genre) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3))
     assert (found.family_named, found.genre_named) == (1.0, 0.5)
-    assert judge([({}, ["A waltz."])]) is None
+    assert measure_label_accuracy([({}, ["A waltz."])]) is None
 
 
 def refused(code: int, capsys: pytest.CaptureFixture[str], *names: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.origin import walk
-from data_pipeline.track import Track, read_manifest
+from data_pipeline.scan.file_scan import walk
+from data_pipeline.scan.track import Track, read_manifest
 
 
 def run(source: Path, output: Path, *more: str) -> tuple[list[Track], dict[str, str]]:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.sources import debian
-from data_pipeline.sources.arrangement import arrange, plan
-from data_pipeline.sources.events import DRUMS, perform
-from data_pipeline.sources.harmony import Key, progression
-from data_pipeline.sources.melody import METRES, Note
-from data_pipeline.sources.mma import Accompanist
-from data_pipeline.sources.styles import BANDS
-from data_pipeline.sources.synthesizer import FONTS, RATE, Synthesizer
+from data_pipeline.starter_corpus import debian
+from data_pipeline.starter_corpus.arrangement import arrange, plan
+from data_pipeline.starter_corpus.events import DRUMS, perform
+from data_pipeline.starter_corpus.harmony import Key, progression
+from data_pipeline.starter_corpus.melody import METRES, Note
+from data_pipeline.starter_corpus.mma import Accompanist
+from data_pipeline.starter_corpus.styles import BANDS
+from data_pipeline.starter_corpus.synthesizer import FONTS, RATE, Synthesizer
 
 
 def at_hand(package: str, path: str) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.labelling.draw import draw
-from data_pipeline.labelling.search import nearest, nearest_by_faiss, rounding
+from data_pipeline.captions.labelling.draw import draw
+from data_pipeline.captions.labelling.search import nearest, nearest_by_faiss, rounding
 from lightning_n2m.errors import InputError
 
 

@@ -19,8 +19,8 @@ import soundfile
 import torch
 
 from data_pipeline.__main__ import main
-from data_pipeline.clips import Cutting
-from data_pipeline.track import Track, read_manifest
+from data_pipeline.scan.track import Track, read_manifest
+from data_pipeline.shards.clip_cutter import Cutting
 from lightning_n2m.audio import io as audio_io
 from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip, read_index, split_of

@@ -14,11 +14,11 @@ import soundfile
 from data_pipeline import starter as starter_module
 from data_pipeline.__main__ import main
 from data_pipeline.manifest import walk
-from data_pipeline.sources import debian, recordings
-from data_pipeline.sources.events import DRUMS, Event, perform
-from data_pipeline.sources.melody import Note
-from data_pipeline.sources.mix import level, mix
-from data_pipeline.sources.synthesizer import RATE
+from data_pipeline.starter_corpus import debian, recordings
+from data_pipeline.starter_corpus.events import DRUMS, Event, perform
+from data_pipeline.starter_corpus.melody import Note
+from data_pipeline.starter_corpus.mix import level, mix
+from data_pipeline.starter_corpus.synthesizer import RATE
 from lightning_n2m.errors import InputError
 from tests.data_pipeline.conftest import tree
 

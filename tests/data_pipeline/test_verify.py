@@ -18,8 +18,8 @@ import soundfile
 import torch
 
 from data_pipeline.__main__ import main
-from data_pipeline.figures import bandwidth
-from data_pipeline.track import read_manifest
+from data_pipeline.scan.track import read_manifest
+from data_pipeline.shards.shard_stats import bandwidth
 from lightning_n2m.audio.io import encode
 from lightning_n2m.data.schema import Captions, Index, Shard, read_index
 

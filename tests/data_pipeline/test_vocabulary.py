@@ -18,11 +18,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data_pipeline.__main__ import main
-from data_pipeline.vocabularies.endpoint import EndpointWriter
-from data_pipeline.vocabularies.examples import PREFIX, Song
-from data_pipeline.vocabularies.sentences import clean, fault, split
-from data_pipeline.vocabularies.table import Caption, read_texts, unique, write_table
-from data_pipeline.vocabularies.writer import LocalWriter
+from data_pipeline.captions.vocabulary.endpoint import EndpointWriter
+from data_pipeline.captions.vocabulary.examples import PREFIX, Song
+from data_pipeline.captions.vocabulary.sentences import clean, fault, split
+from data_pipeline.captions.vocabulary.table import Caption, read_texts, unique, write_table
+from data_pipeline.captions.vocabulary.writer import LocalWriter
 from lightning_n2m.errors import InputError
 
 REPLY = "A slow waltz for solo piano with a gentle melody. I love it. Released in 1999 by a band."
@@ -110,7 +110,7 @@ def test_an_endpoint_is_asked_once_about_each_song(
 
 
 def test_what_passes_is_tried_again(server: Server, monkeypatch) -> None:
-    monkeypatch.setattr("data_pipeline.vocabularies.endpoint.PAUSE", 0.01)
+    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     server.failures = [429, 503]
     writer = EndpointWriter(server.url, "m", rate=60_000)
     assert [number for number, _ in writer.write([Song("A"), Song("B")])] in ([0, 1], [1, 0])
@@ -120,7 +120,7 @@ def test_what_passes_is_tried_again(server: Server, monkeypatch) -> None:
 def test_a_dead_endpoint_loses_nothing(
     vocabulary, server: Server, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr("data_pipeline.vocabularies.endpoint.PAUSE", 0.01)
+    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     server.last = 1
     assert vocabulary() == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
@@ -137,7 +137,7 @@ def test_a_dead_endpoint_loses_nothing(
 
 
 def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, songs: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("data_pipeline.vocabularies.endpoint.PAUSE", 0.01)
+    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     arguments = [
         "--songs",
         str(songs),

@@ -16,7 +16,6 @@ import torch
 
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised
-from lightning_n2m.diffusion.random import SampleRandom
 from lightning_n2m.diffusion.sampler import (
     ancestral_step,
     ddim_step,
@@ -26,6 +25,7 @@ from lightning_n2m.diffusion.sampler import (
 )
 from lightning_n2m.diffusion.schedule import CosineSchedule, LinearSchedule
 from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.seeding import PerSampleGenerator
 
 MEAN, SPREAD = 0.7, 0.3
 SCHEDULES = {"cosine": CosineSchedule(), "linear": LinearSchedule(), "shifted": CosineSchedule(shift=-2.0)}
@@ -59,7 +59,7 @@ def run(schedule, noise, times, method, gamma=0.0, prediction="v"):
     def denoise(x_t, t):
         return objective.denoise(network, x_t, torch.full((len(x_t),), t))
 
-    return sample(denoise, noise, schedule, times, SampleRandom(1, range(len(noise))), method, gamma)
+    return sample(denoise, noise, schedule, times, PerSampleGenerator(1, range(len(noise))), method, gamma)
 
 
 def flow(schedule, noise):
@@ -73,7 +73,7 @@ def flow(schedule, noise):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_sampling_recovers_mean_and_variance_of_gaussian_data(schedule, method, prediction):
-    noise = SampleRandom(0, [0]).normal(1, 60_000)
+    noise = PerSampleGenerator(0, [0]).normal(1, 60_000)
     # Many small steps near the data, as the paper's own: hardly any error but that of counting is left.
     times = step_times("waveform_generator", 300)
     x = run(SCHEDULES[schedule], noise, times, *METHODS[method], prediction)
@@ -127,7 +127,7 @@ def test_the_error_falls_with_the_order_of_the_method(method, order):
 
 
 def test_the_second_order_keeps_the_spread_in_steps_that_are_too_few_for_the_first():
-    noise = SampleRandom(0, [0]).normal(1, 200_000)
+    noise = PerSampleGenerator(0, [0]).normal(1, 200_000)
     times = step_times("uniform", 20)
     lost = {
         method: abs(run(CosineSchedule(), noise, times, method).std().item() - SPREAD)
@@ -159,7 +159,7 @@ def test_one_ancestral_step_is_equation_4(here, there, gamma):
     x_t, epsilon = 1.1, 0.6
     x0 = torch.full((1, 1, 1), (x_t - sigma_t * epsilon) / alpha_t)
     x = torch.full((1, 1, 200_000), x_t)
-    x_s = ancestral_step(x, x0, here, there, gamma, SampleRandom(0, [0])).double()
+    x_s = ancestral_step(x, x0, here, there, gamma, PerSampleGenerator(0, [0])).double()
 
     ratio = 1 - math.exp(here - there)
     mean = alpha_s / alpha_t * x_t - ratio * alpha_s / alpha_t * sigma_t * epsilon
@@ -180,7 +180,8 @@ def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forwa
     x = torch.full((1, 1, 200_000), x_t)
     clean = torch.full((1, 1, 1), x0)
     lower, upper = (
-        ancestral_step(x, clean, here, there, gamma, SampleRandom(0, [0])).double() for gamma in (0.0, 1.0)
+        ancestral_step(x, clean, here, there, gamma, PerSampleGenerator(0, [0])).double()
+        for gamma in (0.0, 1.0)
     )
     for x_s in (lower, upper):
         assert x_s.mean().item() == pytest.approx(posterior_mean, abs=5 * sigma_t / math.sqrt(x.numel()))
@@ -191,7 +192,9 @@ def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forwa
 def test_the_step_to_clean_data_adds_no_noise():
     estimate = Denoised(torch.full((1, 1, 4), 0.25), torch.ones(1, 1, 4))
     for gamma in (0.0, 0.5, 1.0):
-        x = ancestral_step(torch.randn(1, 1, 4), estimate.x0, 5.0, math.inf, gamma, SampleRandom(0, [0]))
+        x = ancestral_step(
+            torch.randn(1, 1, 4), estimate.x0, 5.0, math.inf, gamma, PerSampleGenerator(0, [0])
+        )
         assert torch.equal(x, estimate.x0)
     assert torch.equal(ddim_step(estimate, math.inf), estimate.x0)
 
@@ -206,13 +209,13 @@ def test_the_last_step_ends_on_the_estimate_itself_without_the_schedules_own_his
         return Denoised(data, torch.zeros_like(data))
 
     times = step_times("spectrogram_vocoder", 10)
-    x = sample(denoise, torch.randn(2, 1, 50), LinearSchedule(), times, SampleRandom(0, [0, 1]), method)
+    x = sample(denoise, torch.randn(2, 1, 50), LinearSchedule(), times, PerSampleGenerator(0, [0, 1]), method)
     torch.testing.assert_close(x, data, atol=1e-6, rtol=0)
     assert seen == times[:-1].tolist()
 
 
 def test_noise_added_by_ancestral_steps_belongs_to_the_sample():
-    noise = SampleRandom(5, [11, 12, 13]).normal(1, 30)
+    noise = PerSampleGenerator(5, [11, 12, 13]).normal(1, 30)
     schedule, times = CosineSchedule(), step_times("uniform", 12)
     denoise = functools.partial(Objective(schedule).denoise, gaussian_network(schedule, "v"))
 
@@ -222,7 +225,7 @@ def test_noise_added_by_ancestral_steps_belongs_to_the_sample():
             noise,
             schedule,
             times,
-            SampleRandom("run", numbers),
+            PerSampleGenerator("run", numbers),
             "ancestral",
             1.0,
         )
@@ -249,7 +252,7 @@ def test_progress_counts_every_step():
         noise,
         CosineSchedule(),
         step_times("uniform", 5),
-        SampleRandom(0, [0]),
+        PerSampleGenerator(0, [0]),
         progress=lambda done, total: counted.append((done, total)),
     )
     assert counted == [(i, 5) for i in range(1, 6)]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_n2m.metrics.frechet import _distance, _gaussian, _root, frechet_distance
+from lightning_n2m.evaluation.frechet import _distance, _gaussian, _root, frechet_distance
 
 
 def gaussian(clips, patches, mean, root, seed):

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_n2m.audio.degradations import add_noise, low_pass, white_noise
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.metrics.damage import add_noise, low_pass, white_noise
-from lightning_n2m.metrics.embedders import load_embedder
-from lightning_n2m.metrics.frechet import frechet_distance
-from lightning_n2m.metrics.reference import middle
+from lightning_n2m.evaluation.embedders import load_embedder
+from lightning_n2m.evaluation.frechet import frechet_distance
+from lightning_n2m.evaluation.reference_embeddings import middle
 
 CLIPS = sorted((Path(__file__).parents[1] / "clips").glob("*.ogg"))
 RATE = 16_000

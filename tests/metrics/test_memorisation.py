@@ -7,7 +7,7 @@ import torch
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.metrics.memorisation import Archive, correlation, find_matches, threshold
+from lightning_n2m.evaluation.nearest_training_clip import Archive, correlation, find_matches, threshold
 
 CLIPS = Path(__file__).parents[1] / "clips"
 

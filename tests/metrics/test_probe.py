@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from lightning_n2m.metrics.probe import fit_probe
+from lightning_n2m.evaluation.linear_probe import fit_probe
 
 
 def world(n, seed):
@@ -16,7 +16,7 @@ def test_a_probe_finds_what_is_linear_and_generalises():
     assert probe.labels == ("high", "low")
     x, truth = world(300, 1)
     for label in probe.labels:
-        right = probe.hears(x, label) == torch.tensor([label in found for found in truth])
+        right = probe.predict(x, label) == torch.tensor([label in found for found in truth])
         assert right.double().mean() > 0.93
 
 
@@ -25,7 +25,7 @@ def test_a_rare_label_is_not_lost_in_its_absence():
     # One in six is "low"; half of them and more must be found although saying no is right more often.
     probe = fit_probe(x + torch.randn(600, 12, generator=torch.Generator().manual_seed(5)), truth)
     low = torch.tensor(["low" in found for found in truth])
-    assert probe.hears(x, "low")[low].double().mean() > 0.7
+    assert probe.predict(x, "low")[low].double().mean() > 0.7
 
 
 def test_exclusive_labels_are_ranked():

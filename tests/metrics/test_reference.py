@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from data_pipeline.__main__ import main as data_pipeline
-from lightning_n2m.data.shard_file import find_shards
-from lightning_n2m.metrics.reference import hear_shards, middle
-from lightning_n2m.metrics.repetition import RepetitionCheck
+from lightning_n2m.data.shard_reader import find_shards
+from lightning_n2m.evaluation.memorisation import RepetitionCheck
+from lightning_n2m.evaluation.reference_embeddings import embed_shards, middle
 
 CLIPS = Path(__file__).parents[1] / "clips"
 
@@ -43,10 +43,10 @@ def shards(tmp_path_factory):
 def test_a_shard_is_heard_once(shards, tmp_path):
     files = find_shards([shards], "train")
     done = []
-    first = hear_shards(files[:2], [Mean()], tmp_path, lambda *x: done.append(x))
+    first = embed_shards(files[:2], [Mean()], tmp_path, lambda *x: done.append(x))
     assert done == [(1, 2), (2, 2)]
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    every = hear_shards(files, [Mean()], tmp_path)
+    every = embed_shards(files, [Mean()], tmp_path)
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert torch.equal(every.patches[:2], first.patches)
     assert every.patches.shape == (3, 10, 200)
@@ -60,7 +60,7 @@ def test_a_shard_is_heard_once(shards, tmp_path):
     moved = tmp_path / "moved"
     shards.rename(moved)
     try:
-        again = hear_shards(find_shards([moved], "train"), [Mean()], tmp_path)
+        again = embed_shards(find_shards([moved], "train"), [Mean()], tmp_path)
         assert torch.equal(again.patches, every.patches)
         audio = RepetitionCheck(again, find_shards([moved], "train")).fetch([1])[1]
         assert audio.shape == (96_000,)
@@ -74,7 +74,7 @@ def test_two_processes_hear_what_one_hears(shards, tmp_path, bf16):
     done = []
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         one, two = (
-            hear_shards(files, [Mean()], tmp_path / str(n), lambda *x: done.append(x), workers=n)
+            embed_shards(files, [Mean()], tmp_path / str(n), lambda *x: done.append(x), workers=n)
             for n in (1, 2)
         )
     assert done == [(1, 3), (2, 3), (3, 3)] * 2

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from lightning_n2m.metrics import embedders, similarity, tags
-from lightning_n2m.metrics.similarity import TagSpace
-from lightning_n2m.metrics.tags import auc, named, tag_auc, tag_divergence, voiced
-from lightning_n2m.networks import musicnn
+from lightning_n2m.backbones import musicnn
+from lightning_n2m.evaluation import embedders, similarity, tags
+from lightning_n2m.evaluation.similarity import TagSpace
+from lightning_n2m.evaluation.tags import auc, named, tag_auc, tag_divergence, voiced
 
 TAGS = musicnn.TAGS["MTT"]
 

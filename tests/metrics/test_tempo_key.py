@@ -8,8 +8,8 @@ import pytest
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
-from lightning_n2m.metrics.reference import middle
-from lightning_n2m.metrics.tempo_key import TONICS, best_key, key, same_key, same_tempo, tempo
+from lightning_n2m.evaluation.reference_embeddings import middle
+from lightning_n2m.evaluation.tempo_key import TONICS, best_key, key, same_key, same_tempo, tempo
 
 CLIPS = Path(__file__).parents[1] / "clips"
 TRUTH = {

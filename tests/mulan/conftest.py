@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.__main__ import main as data_pipeline
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from lightning_n2m.mulan.bundle import save_towers
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from lightning_n2m.metrics.embedders import load_embedder
-from lightning_n2m.metrics.similarity import clip_vectors, similarity
-from lightning_n2m.mulan.joint import load_joint
+from lightning_n2m.evaluation.embedders import load_embedder
+from lightning_n2m.evaluation.similarity import clip_vectors, similarity
+from lightning_n2m.mulan.loading import load_joint
 
 
 def test_towers_judge_clips_of_any_rate(joint: Path) -> None:

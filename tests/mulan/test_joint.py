@@ -13,9 +13,10 @@ from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapMo
 
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.errors import InputError
-from lightning_n2m.metrics.embedders import load_embedder
-from lightning_n2m.metrics.frechet import frechet_distance
-from lightning_n2m.mulan.joint import embed_clips, load_joint, windows
+from lightning_n2m.evaluation.embedders import load_embedder
+from lightning_n2m.evaluation.frechet import frechet_distance
+from lightning_n2m.mulan.joint import embed_clips, windows
+from lightning_n2m.mulan.loading import load_joint
 
 
 class Loudness:

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from lightning_n2m.errors import InputError
-from lightning_n2m.mulan.joint import load_joint
+from lightning_n2m.mulan.loading import load_joint
 
 muq = pytest.importorskip("muq")
 

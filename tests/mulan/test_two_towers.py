@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
-from lightning_n2m.cli import main
-from lightning_n2m.data.shard_file import find_shards
+from lightning_n2m.backbones.musicnn import load_musicnn
+from lightning_n2m.cli.main import main
+from lightning_n2m.data.shard_reader import find_shards
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.audio_tower import LogMelTower, TaggerTower
-from lightning_n2m.mulan.features import features_of
-from lightning_n2m.mulan.heard_pairs import HeardStream
-from lightning_n2m.mulan.joint import load_joint
+from lightning_n2m.mulan.feature_cache import cached_features
+from lightning_n2m.mulan.feature_pairs import FeatureStream
+from lightning_n2m.mulan.loading import load_joint
 from lightning_n2m.mulan.pairs import PairText
-from lightning_n2m.networks.musicnn import load_musicnn
 from tests.mulan.conftest import ROOT, tiny
 from tests.stages.curves import scalars
 
@@ -82,13 +82,13 @@ def test_validate_measures_what_fit_measured(run: Path, shards: Path, features: 
 def test_what_was_heard_is_kept_and_half_done_work_is_done_again(shards: Path, tmp_path: Path) -> None:
     (file, *_) = find_shards([shards], "train")
     tower = TaggerTower()
-    first = features_of(tower, file, tmp_path)
+    first = cached_features(tower, file, tmp_path)
     (path,) = tmp_path.rglob("*.npy")
     changed = path.stat().st_mtime_ns
-    assert features_of(tower, file, tmp_path).features.tolist() == first.features.tolist()
+    assert cached_features(tower, file, tmp_path).features.tolist() == first.features.tolist()
     assert path.stat().st_mtime_ns == changed
     path.unlink()  # as a kill between the two files would leave it
-    assert features_of(tower, file, tmp_path).features.tolist() == first.features.tolist()
+    assert cached_features(tower, file, tmp_path).features.tolist() == first.features.tolist()
     assert first.features.shape == (len(first.clips), 1, tower.feature_size)
 
 
@@ -108,10 +108,10 @@ def test_half_precision_hears_nearly_the_same() -> None:
 
 
 def test_two_ranks_deal_out_what_one_has(shards: Path, features: Path) -> None:
-    heard = [features_of(TaggerTower(), file, features) for file in find_shards([shards], "train")]
+    heard = [cached_features(TaggerTower(), file, features) for file in find_shards([shards], "train")]
 
     def numbers(batch: int, rank: int, ranks: int, start: int = 0) -> list[tuple[int, str, str]]:
-        stream = iter(HeardStream(heard, PairText(), batch, rank, ranks, start=start))
+        stream = iter(FeatureStream(heard, PairText(), batch, rank, ranks, start=start))
         items = [next(stream) for _ in range(batch * 6)]
         return [(item["number"], item["track"], item["caption"]) for item in items]
 

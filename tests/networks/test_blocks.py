@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning_n2m.networks.blocks import Block, CrossAttention, SelfAttention
 from lightning_n2m.networks.convolution import Down, Up
 from lightning_n2m.networks.embedding import rotate
-from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm
+from lightning_n2m.networks.pointwise import FiLM, GroupNorm
 
 
 def randomised(module):
@@ -116,4 +116,4 @@ def test_groups_divide_the_channels_and_are_at_most_32(channels, groups):
 
 def test_combining_begins_as_the_identity():
     x = torch.randn(2, 6, 9)
-    assert torch.equal(CombineEmbedding(4, 6)(x, torch.randn(2, 4)), x)
+    assert torch.equal(FiLM(4, 6)(x, torch.randn(2, 4)), x)

@@ -23,7 +23,7 @@ from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
     ids=["kernel 5", "kernel 1", "down 4", "down 6", "up 4", "entry", "down in rows", "up in rows"],
 )
 def test_it_is_the_one_dimensional_convolution_in_channels_last_memory(layer, products, monkeypatch):
-    monkeypatch.setattr(convolution, "learns_by_products", lambda x: products)
+    monkeypatch.setattr(convolution, "uses_im2col_gradient", lambda x: products)
     one_dimensional = torch.nn.ConvTranspose1d if isinstance(layer, Up) else torch.nn.Conv1d
     x = torch.randn(3, 6, 48, requires_grad=True)
     ours, theirs = layer(x.mT.contiguous().mT), one_dimensional.forward(layer, x)

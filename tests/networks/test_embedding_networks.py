@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from lightning_n2m.backbones.aisfx import load_aisfx
+from lightning_n2m.backbones.vggish import VGGish, load_vggish
 from lightning_n2m.errors import InputError
-from lightning_n2m.metrics.embedders import JointEmbedder, load_embedder
-from lightning_n2m.networks.aisfx import load_aisfx
-from lightning_n2m.networks.vggish import VGGish, load_vggish
+from lightning_n2m.evaluation.embedders import JointEmbedder, load_embedder
 
 
 def chirp(rate, seconds):

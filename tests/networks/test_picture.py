@@ -5,12 +5,12 @@ import torch
 
 from lightning_n2m.networks import convolution
 from lightning_n2m.networks.convolution import Conv2d
-from lightning_n2m.networks.picture import Picture
+from lightning_n2m.networks.spectrogram_refiner import SpectrogramRefiner
 
 
-def picture() -> Picture:
+def picture() -> SpectrogramRefiner:
     torch.manual_seed(0)
-    made = Picture(80, 8, 6)
+    made = SpectrogramRefiner(80, 8, 6)
     for name, parameter in made.named_parameters():
         if name != "rows":
             torch.nn.init.normal_(parameter, std=0.3)
@@ -20,7 +20,7 @@ def picture() -> Picture:
 @pytest.mark.parametrize("length", [64, 61, 3])
 def test_it_begins_as_no_correction_whatever_the_length(length: int) -> None:
     x_t, output = torch.randn(2, 2, 24, length)
-    assert torch.equal(Picture(24, 8, 6)(x_t, output, torch.randn(2, 6)), output)
+    assert torch.equal(SpectrogramRefiner(24, 8, 6)(x_t, output, torch.randn(2, 6)), output)
 
 
 def test_what_holds_for_one_channel_holds_for_its_neighbours() -> None:
@@ -50,7 +50,7 @@ def test_it_hears_more_than_a_second_on_either_side() -> None:
 def test_the_convolution_of_a_picture_learns_as_pytorch_says(
     dilation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "learns_by_products", lambda x: True)
+    monkeypatch.setattr(convolution, "uses_im2col_gradient", lambda x: True)
     layer = Conv2d(5, 7, 3, padding=(1, dilation), dilation=(1, dilation))
     x = torch.randn(2, 5, 6, 20).contiguous(memory_format=torch.channels_last).requires_grad_()
     ours, theirs = layer(x), torch.nn.Conv2d.forward(layer, x)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_n2m.networks.pointwise import CombineEmbedding, GroupNorm, scale_shift
+from lightning_n2m.networks.pointwise import FiLM, GroupNorm, scale_shift
 
 
 def sequence(dtype=torch.float32, length=150, channels=24, offset=0.0):
@@ -65,5 +65,5 @@ def test_groups_that_do_not_divide_the_channels_become_fewer():
 
 def test_a_new_combination_changes_nothing_and_keeps_the_precision():
     x = sequence(torch.bfloat16)
-    y = CombineEmbedding(4, 24)(x, torch.randn(3, 4))
+    y = FiLM(4, 24)(x, torch.randn(3, 4))
     assert torch.equal(x, y) and y.stride() == x.stride()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.__main__ import main as data_pipeline
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "tests" / "clips"
@@ -39,10 +39,10 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         "--model.network.blocks": "[1,1,1,1]",
         "--model.network.self_attention": "[false,false,false,false]",
         "--model.network.cross_attention": f"[{','.join(attends)}]",
-        "--model.sampling.total": 4,
-        "--listen.total": 4,
-        "--listen.clips": 1,
-        "--listen.scales": "[1,7]",
+        "--model.sampling.num_steps": 4,
+        "--samples.num_steps": 4,
+        "--samples.clips": 1,
+        "--samples.guidance_scales": "[1,7]",
         "--trainer.default_root_dir": run,
         "--trainer.max_steps": 6,
         "--trainer.val_check_interval": 3,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 
 
 def launch(ranks: int, commands: Sequence[Sequence[str]], root: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 
 from lightning_n2m.audio.io import probe, read
 from lightning_n2m.cascade import Cascade, StageRun
-from lightning_n2m.cli import main
-from lightning_n2m.diffusion.random import SampleRandom
+from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
+from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.bundle import load_stage
 from tests.stages.conftest import ROOT, STAGES
 
@@ -47,7 +47,7 @@ def test_a_prompt_becomes_24_khz_audio_of_the_asked_length(
     (line,) = map(json.loads, (tmp_path / "manifest.jsonl").read_text().splitlines())
     assert line["file"] == file.name
     assert (line["prompt"], line["seed"]) == ('a slow waltz, for "piano"', 0)
-    assert [s["total"] for s in line["stages"]] == [4, 4, 4]
+    assert [s["num_steps"] for s in line["stages"]] == [4, 4, 4]
     assert len({s["stage"] for s in line["stages"]}) == 3
     assert line["stages"][0]["guidance"]["scale"] == {"waveform": 5.0, "spectrogram": 3.0}[route]
 
@@ -95,14 +95,14 @@ def test_settings_of_the_command_line_reach_the_stages(exported: Path, tmp_path:
         exported,
         tmp_path,
         "--data.prompt=ska",
-        "--model.generator.total=7",
+        "--model.generator.num_steps=7",
         "--model.generator.guidance=1.5",
         "--model.refiner.method=ddim",
         "--model.negative=noise",
     )
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
     generator, refiner, _ = line["stages"]
-    assert (generator["total"], generator["guidance"]["scale"], refiner["method"]) == (7, 1.5, "ddim")
+    assert (generator["num_steps"], generator["guidance"]["scale"], refiner["method"]) == (7, 1.5, "ddim")
     assert line["negative"] == "noise"
 
 
@@ -125,9 +125,9 @@ def test_a_prompt_is_encoded_once_and_guidance_is_one_batch(
     monkeypatch.setattr(stage.text, "_run", lambda texts, device: encoded.append(texts) or run(texts, device))
     stage.network.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
     for _ in range(2):
-        stage.generate(["a slow waltz"], 1.0, SampleRandom(0, [0]))
+        stage.generate(["a slow waltz"], 1.0, PerSampleGenerator(0, [0]))
     assert encoded == [["a slow waltz"]]
-    assert batches == [2] * 2 * stage.sampling.total
+    assert batches == [2] * 2 * stage.sampling.num_steps
 
 
 def test_long_clips_run_in_windows_without_seams(exported: Path) -> None:
@@ -136,9 +136,9 @@ def test_long_clips_run_in_windows_without_seams(exported: Path) -> None:
     assert stage.conditioner is not None
     rate = stage.conditioner.rate
     signal = 0.1 * torch.sin(torch.arange(2 * rate) * 440 * 2 * torch.pi / rate)[None, None]
-    windowed = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
+    windowed = stage.generate([""], 2.0, PerSampleGenerator(0, [0]), signal)
     stage.seconds = 2.0
-    whole = stage.generate([""], 2.0, SampleRandom(0, [0]), signal)
+    whole = stage.generate([""], 2.0, PerSampleGenerator(0, [0]), signal)
     assert windowed.shape == whole.shape == (1, 1, 48_000)
     assert (windowed - whole).std() < 0.2 * whole.std()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from lightning_n2m.stages.bundle import load_stage
 from tests.stages.conftest import ROOT, STAGES, tiny
 from tests.stages.curves import scalars

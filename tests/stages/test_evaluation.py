@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_n2m.audio.io import probe, read, write
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from tests.stages.conftest import ROOT
 
 SECONDS = 6.4
@@ -26,9 +26,9 @@ def evaluate(exported: Path, shards: Path, folder: Path, *more: str) -> None:
         f"--data.evaluation_set.shards={shards}",
         f"--data.evaluation_set.seconds={SECONDS}",
         f"--evaluation.folder={folder}",
-        f"--evaluation.heard={folder.parent / 'heard'}",
-        f"--evaluation.summary={folder.parent / 'summary.json'}",
-        "--evaluation.alone=2",
+        f"--evaluation.cache={folder.parent / 'heard'}",
+        f"--evaluation.merge_into={folder.parent / 'summary.json'}",
+        "--evaluation.refiner_clips=2",
         *more,
     ])  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_a_cascade_is_judged_by_one_command(exported: Path, shards: Path, tmp_pa
     made[0].unlink()
     write(made[1], _training_clip(shards), 16_000)
     planted = made[1].stat().st_mtime_ns
-    evaluate(exported, shards, folder, "--evaluation.alone=0")
+    evaluate(exported, shards, folder, "--evaluation.refiner_clips=0")
     # Made alone and not in a batch it is rounded otherwise, of which the draft's phases make more.
     assert (read(made[0]).samples - before).std() < 0.01 * before.std()
     assert made[1].stat().st_mtime_ns == planted
@@ -88,8 +88,8 @@ def test_a_cascade_is_judged_by_one_command(exported: Path, shards: Path, tmp_pa
 
 def _training_clip(shards: Path):
     """The last 6.4 s of a training piece, half a second off any grid."""
-    from lightning_n2m.data.shard_file import find_shards
-    from lightning_n2m.metrics.reference import decoded
+    from lightning_n2m.data.shard_reader import find_shards
+    from lightning_n2m.evaluation.reference_embeddings import decoded
 
     _, audio = next(decoded(find_shards([shards], "train")[0]))
     length = round(SECONDS * 16_000)

@@ -40,7 +40,7 @@ def test_training_stops_before_the_step_and_names_the_clips(
 ) -> None:
     spoil(monkeypatch, {3}, float("nan"))
     with pytest.raises(SystemExit) as stop:
-        fit(STAGE, shards, tmp_path, "--checkpoint.every_n_train_steps=1", "--listen.clips=0")
+        fit(STAGE, shards, tmp_path, "--checkpoint.every_n_train_steps=1", "--samples.clips=0")
     assert stop.value.code == 1
     said = capsys.readouterr().err.splitlines()[-1]
     record = tmp_path / "failures" / "step-00000003-rank-0.json"
@@ -60,8 +60,8 @@ def test_a_step_is_passed_over(
         STAGE,
         shards,
         tmp_path,
-        "--failure.action=skip",
-        "--failure.window=4",
+        "--divergence.action=skip",
+        "--divergence.window=4",
         "--trainer.limit_val_batches=0",
     )
     assert steps_of_adam(tmp_path) == 5
@@ -74,7 +74,7 @@ def test_a_training_that_only_fails_ends(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, set(range(3, 99)), float("nan"))
-    more = ["--failure.action=skip", "--failure.patience=2", "--trainer.limit_val_batches=0"]
+    more = ["--divergence.action=skip", "--divergence.patience=2", "--trainer.limit_val_batches=0"]
     with pytest.raises(SystemExit) as stop:
         fit(STAGE, shards, tmp_path, *more)
     assert stop.value.code == 1

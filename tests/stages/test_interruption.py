@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from tests.stages.conftest import ROOT, fit, tiny
 from tests.stages.curves import scalars
 
@@ -98,7 +98,7 @@ def test_loader_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> No
     """A process whose loader has a worker is killed; nobody is left to hold its standard output."""
     program = """
 import os, signal
-from lightning_n2m.data.loader import Loader
+from lightning_n2m.data.data_loader import Loader
 if __name__ == "__main__":
     print(next(iter(Loader(range(100), num_workers=1))), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path
     (binaries / "scontrol").chmod(0o755)
     job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
     job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
-    rare = ["--trainer.max_steps=400", "--checkpoint.every_n_train_steps=1000", "--listen.clips=0"]
+    rare = ["--trainer.max_steps=400", "--checkpoint.every_n_train_steps=1000", "--samples.clips=0"]
     process = start(shards, run, *rare, PATH=f"{binaries}:{os.environ['PATH']}", **job)
     while process.poll() is None and not list(run.glob("events*")):
         time.sleep(0.05)
@@ -132,7 +132,7 @@ def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path
     assert (tmp_path / "asked").read_text().split() == ["requeue", "77"]
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert 0 < step < 400
-    more = [f"--trainer.max_steps={step + 3}", "--checkpoint.every_n_train_steps=1000", "--listen.clips=0"]
+    more = [f"--trainer.max_steps={step + 3}", "--checkpoint.every_n_train_steps=1000", "--samples.clips=0"]
     finish(shards, run, *more)
     finish(shards, tmp_path / "whole", *more)
     assert_equal(run, tmp_path / "whole", step + 3)

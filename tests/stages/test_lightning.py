@@ -20,17 +20,17 @@ STAGE = "super_resolution"
 def test_the_learning_rate_moves_with_every_step(shards: Path, tmp_path: Path) -> None:
     chosen = {"learning_rate": 0.01, "warmup_steps": 3, "total_steps": 8}
     few = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
-    fit(STAGE, shards, tmp_path, *few, "--data.effective_batch=4", "--listen.clips=0")
+    fit(STAGE, shards, tmp_path, *few, "--data.effective_batch=4", "--samples.clips=0")
     wanted = Optimisation(**chosen)
     rates = {step + 1: 0.01 * wanted.factor(step) for step in range(6)}
     assert scalars(tmp_path, "train/learning_rate") == pytest.approx(rates, rel=1e-6)
 
 
 def test_a_learning_rate_that_was_changed_holds_when_a_run_goes_on(shards: Path, tmp_path: Path) -> None:
-    fit(STAGE, shards, tmp_path, "--trainer.max_steps=2", "--listen.clips=0")
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=2", "--samples.clips=0")
     chosen = {"learning_rate": 0.02, "warmup_steps": 1, "total_steps": 9}
     changed = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
-    fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--listen.clips=0", *changed)
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--samples.clips=0", *changed)
     wanted, rates = Optimisation(**chosen), scalars(tmp_path, "train/learning_rate")
     assert {step: rates[step] for step in (3, 4)} == pytest.approx(
         {step + 1: 0.02 * wanted.factor(step) for step in (2, 3)}, rel=1e-6
@@ -48,7 +48,7 @@ def test_a_compiled_network_keeps_its_names(
         calls.append(module)
 
     monkeypatch.setattr(nn.Module, "compile", traced)
-    fit(STAGE, shards, tmp_path, "--model.compile=true", "--trainer.max_steps=2", "--listen.clips=0")
+    fit(STAGE, shards, tmp_path, "--model.compile=true", "--trainer.max_steps=2", "--samples.clips=0")
     kept: dict[str, Any] = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     other = torch.load(runs / STAGE / "checkpoints" / "last.ckpt", weights_only=True)
     assert calls
@@ -58,10 +58,10 @@ def test_a_compiled_network_keeps_its_names(
 
 def test_going_on_rewrites_the_config_of_the_run(shards: Path, tmp_path: Path) -> None:
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=2")
-    fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--listen.clips=0")
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--samples.clips=0")
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["trainer"]["max_steps"] == 4
 
 
 def test_recomputed_activations_give_the_same_training(runs: Path, shards: Path, tmp_path: Path) -> None:
-    fit(STAGE, shards, tmp_path, "--model.network.checkpointing=true", "--listen.clips=0")
+    fit(STAGE, shards, tmp_path, "--model.network.checkpointing=true", "--samples.clips=0")
     assert scalars(tmp_path, "train/loss") == pytest.approx(scalars(runs / STAGE, "train/loss"), rel=1e-5)

@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from lightning_n2m.data.clips import ClipDecoder
+from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.schema import Batch
-from lightning_n2m.data.shard_file import find_shards
-from lightning_n2m.data.shards import FixedClips
+from lightning_n2m.data.shard_reader import find_shards
 from lightning_n2m.data.text_batch import TextBatch
+from lightning_n2m.data.training_stream import FixedClips
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage, read_config
 from tests.stages.conftest import STAGES

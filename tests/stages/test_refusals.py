@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from tests.stages.conftest import ROOT, tiny
 
 

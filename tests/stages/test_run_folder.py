@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_n2m.audio.io import probe
-from lightning_n2m.cli import main
+from lightning_n2m.cli.main import main
 from tests.stages.curves import scalars
 
 
@@ -43,7 +43,11 @@ def test_predict_runs_a_stage_alone_on_real_input(runs: Path, tmp_path: Path, st
 
 
 def test_the_command_line_overrules_the_checkpoint(runs: Path, tmp_path: Path) -> None:
-    more = [f"--output.folder={tmp_path}", "--model.sampling.guidance.scale=7", "--model.sampling.total=2"]
+    more = [
+        f"--output.folder={tmp_path}",
+        "--model.sampling.guidance.scale=7",
+        "--model.sampling.num_steps=2",
+    ]
     main(["predict", *of_run(runs, "waveform_generator", *more)])
     line = json.loads((tmp_path / "manifest.jsonl").read_text().splitlines()[0])
-    assert (line["sampling"]["guidance"]["scale"], line["sampling"]["total"]) == (7, 2)
+    assert (line["sampling"]["guidance"]["scale"], line["sampling"]["num_steps"]) == (7, 2)

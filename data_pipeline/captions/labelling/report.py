@@ -1,0 +1,181 @@
+"""What became of the vocabularies: use of each caption before and after the draw, and labelled clips."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.captions.labelling.label_accuracy import LabelAccuracy, measure_label_accuracy
+from data_pipeline.captions.labelling.labels import Labels
+from lightning_n2m.data.schema import Shard
+from lightning_n2m.storage import write_atomic
+
+_CLIPS = 20  # Clips that are shown.
+
+
+@dataclass(frozen=True)
+class Use:
+    """How evenly captions are used.
+
+    Args:
+        counts: How often each caption is used.
+    """
+
+    counts: NDArray[np.int64]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the vocabulary that is used at all."""
+        return float((self.counts > 0).mean())
+
+    @property
+    def entropy(self) -> float:
+        """Entropy of the captions in use, in bits."""
+        share = self.counts[self.counts > 0] / max(1, self.counts.sum())
+        return float(-(share * np.log2(share)).sum())
+
+    @property
+    def top_share(self) -> float:
+        """Share of all uses that the most used hundredth of the vocabulary has."""
+        most = max(1, len(self.counts) // 100)
+        return float(np.sort(self.counts)[::-1][:most].sum() / max(1, self.counts.sum()))
+
+
+def write_report(folder: Path, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
+    """Write report.md and its pictures.
+
+    Args:
+        folder: Where to.
+        shards: The shards that were labelled.
+        labels: Their labels, by vocabulary.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = labels[0].embeddings
+    clips = sum(shard.clips for shard in shards)
+    text = [
+        "# Labels",
+        f"{clips} clips in {len(shards)} shards, labelled by `{first.name}`, seed {labels[0].seed}.",
+    ]
+    for item in labels:
+        text += _of_vocabulary(folder, shards, item)
+    text += _examples(shards, labels)
+    write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
+
+
+def _of_vocabulary(folder: Path, shards: Sequence[Shard], item: Labels) -> list[str]:
+    size, name = len(item.texts.texts), item.texts.vocabulary
+    uses = {
+        f"the {item.keep} nearest": Use(_counted(size, (item.nearest(s)[:, : item.keep] for s in shards))),
+        f"the {item.top} nearest": Use(item.counts),
+        f"{item.keep} of {item.top}, drawn": Use(_counted(size, (item.positions(s) for s in shards))),
+    }
+    picture = f"{name}.png"
+    _draw_picture(folder / picture, uses, name)
+    rows = [
+        f"| {kind} | {100 * use.coverage:.1f} % | {use.entropy:.2f} | {2**use.entropy:.0f} | "
+        f"{100 * use.top_share:.1f} % | {use.counts.max()} |"
+        for kind, use in uses.items()
+    ]
+    text = [
+        f"## {name}: {size} captions",
+        "\n".join(
+            [
+                "| captions of a clip | coverage | entropy, bits | as many as equally used "
+                "| uses by the top 1 % | most used |",
+                "|---|---|---|---|---|---|",
+                *rows,
+            ]
+        ),
+        f"![How often captions of {name} are used]({picture})",
+    ]
+    return text + _of_truth(shards, item)
+
+
+def _counted(size: int, rows: Any) -> NDArray[np.int64]:
+    counts = np.zeros(size, np.int64)
+    for part in rows:
+        counts += np.bincount(np.asarray(part).ravel(), minlength=size)
+    return counts
+
+
+def _of_truth(shards: Sequence[Shard], item: Labels) -> list[str]:
+    """Right labels of clips whose truth is known, beside captions drawn at random."""
+    held_out = [shard for shard in shards if shard.split != "train"]
+    parts = {"": _judged(shards, item), "held-out tracks: ": _judged(held_out, item)}
+    table = [
+        f"| {prefix}{kind} | {found.captions} | "
+        + " | ".join(
+            f"{100 * share:.1f} %"
+            for share in (found.family, found.family_named, found.genre, found.genre_named)
+        )
+        + " |"
+        for prefix, judged in parts.items()
+        for kind, found in judged.items()
+        if found
+    ]
+    if not table:
+        return []
+    heading = (
+        "| captions | judged | name a right instrument family | ... of those that name one | name the genre "
+        "| ... of those that name one |"
+    )
+    return [
+        "Clips whose truth is known, because they were rendered:",
+        "\n".join([heading, "|---|---|---|---|---|---|", *table]),
+    ]
+
+
+def _judged(shards: Sequence[Shard], item: Labels) -> dict[str, LabelAccuracy | None]:
+    texts = item.texts.texts
+    top: list[Any] = []
+    drawn: list[Any] = []
+    chance: list[Any] = []
+    for shard in shards:
+        rows = zip(item.clips(shard), item.nearest(shard).tolist(), item.positions(shard), strict=True)
+        for clip, near, kept in rows:
+            rng = random.Random(f"{item.seed} {clip.key}")
+            top.append((clip.truth, [texts[number] for number in near[:3]]))
+            drawn.append((clip.truth, [texts[number] for number in kept]))
+            chance.append((clip.truth, [rng.choice(texts) for _ in range(3)]))
+    return {
+        "the 3 nearest": measure_label_accuracy(top),
+        f"{item.keep} drawn": measure_label_accuracy(drawn),
+        "3 at random": measure_label_accuracy(chance),
+    }
+
+
+def _examples(shards: Sequence[Shard], labels: Sequence[Labels]) -> list[str]:
+    rng = random.Random(labels[0].seed)
+    places = [(shard, number) for shard in shards for number in range(shard.clips)]
+    text = [f"## {min(_CLIPS, len(places))} clips at random"]
+    for shard, number in rng.sample(places, min(_CLIPS, len(places))):
+        clip = labels[0].clips(shard)[number]
+        known = clip.descriptions[0] if clip.descriptions else ", ".join((*clip.genres, *clip.tags))
+        lines = [f"**{clip.title or clip.key}** ({shard.split}, {clip.key}): {known}"]
+        lines += [f"- {item.texts.vocabulary}: {'; '.join(item.drawn(shard)[number])}" for item in labels]
+        text.append("\n".join(lines))
+    return text
+
+
+def _draw_picture(path: Path, uses: dict[str, Use], name: str) -> None:
+    import io
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for kind, use in uses.items():
+        used = np.sort(use.counts[use.counts > 0])[::-1]
+        axes.loglog(np.arange(1, len(used) + 1), used / max(1, used.sum()), label=kind)
+    axes.set(xlabel=f"captions of {name}, most used first", ylabel="share of all uses")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    write_atomic(path, stream.getvalue())

@@ -1,0 +1,165 @@
+"""Pieces of music whose facts are known exactly, because they are composed here."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from data_pipeline.starter_corpus.description import Truth, tempo_word
+from data_pipeline.starter_corpus.events import DRUMS, Event, perform, programs
+from data_pipeline.starter_corpus.harmony import Key, Mode, progression
+from data_pipeline.starter_corpus.instruments import INSTRUMENTS, NAMES, Instrument, family_of
+from data_pipeline.starter_corpus.melody import METRES, Note, compose
+from data_pipeline.starter_corpus.patterns import accompany
+from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER, Style
+from data_pipeline.starter_corpus.synthesizer import FONTS
+
+if TYPE_CHECKING:
+    from data_pipeline.starter_corpus.mma import Accompanist
+
+SECONDS = 30.0
+# Lowest note of the left hand, as MIDI pitch; 38 on instruments that are not named here.
+_LOW = {
+    **dict.fromkeys(("acoustic guitar", "jazz guitar", "electric guitar"), 40),
+    **dict.fromkeys(("celesta", "music box"), 55),
+    **dict.fromkeys(("banjo", "vibraphone"), 48),
+    **dict.fromkeys(("accordion", "strings"), 43),
+    "marimba": 45,
+}
+Kind = Literal["band", "solo", "duo"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a piece is to be, before a note of it is written."""
+
+    seed: str
+    kind: Kind
+    style: Style
+    groove: str
+    key: Key
+    tempo: int
+    lead: Instrument
+    partner: Instrument | None
+    drums: bool
+    sound_font: str
+    numerals: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A composed piece: events of melody, accompaniment and drums, each in order, and its facts."""
+
+    lead: tuple[Event, ...]
+    rest: tuple[Event, ...]
+    drums: tuple[Event, ...]
+    truth: Truth
+
+
+def plan(seed: int, number: int) -> Plan:
+    """Draw what piece ``number`` is to be; it does not depend on how many pieces are made.
+
+    Args:
+        seed: Seed of the corpus.
+        number: Number of the piece, from 0.
+    """
+    rng = random.Random(f"plan {seed} {number}")
+    kind: Kind = rng.choices(("band", "solo", "duo"), (0.6, 0.28, 0.12))[0]  # type: ignore[assignment]
+    style = rng.choice(BANDS if kind == "band" else CHAMBER)
+    lead = INSTRUMENTS[rng.choice(style.leads)]
+    mode: Mode = "minor" if rng.random() < style.minor_share else "major"
+    groove, partner = rng.choice(style.grooves or ("",)), None
+    if kind == "duo" or (kind == "solo" and lead.polyphonic):
+        groove = rng.choice(style.figures)
+    if kind == "duo":
+        partner = INSTRUMENTS[rng.choice([name for name in ACCOMPANISTS if name != lead.name])]
+    tempo = rng.randint(*style.tempo)
+    if groove == "slow waltz":
+        tempo = min(tempo, 100)
+    return Plan(
+        seed=f"{seed}/{number}",
+        kind=kind,
+        style=style,
+        groove=groove,
+        key=Key(rng.randrange(12), mode),
+        tempo=tempo,
+        lead=lead,
+        partner=partner,
+        drums=kind == "band" and rng.random() >= style.drumless,
+        sound_font=rng.choice(sorted(FONTS)),
+        numerals=rng.choice(style.minor if mode == "minor" else style.major),
+    )
+
+
+def arrange(chosen: Plan, accompanist: Accompanist) -> Piece:
+    """Compose a piece and write down its facts.
+
+    Args:
+        chosen: From `plan`.
+        accompanist: MMA.
+    """
+    rng = random.Random(f"notes {chosen.seed}")
+    style, metre, lead = chosen.style, METRES[chosen.style.metre], chosen.lead
+    bars = progression(chosen.key, chosen.numerals, math.ceil(SECONDS * chosen.tempo / 60 / metre.beats) + 1)
+    # At most some four notes a second, whatever the tempo.
+    places = metre.division * chosen.tempo / 60
+    density = min(style.density, 4.0 / places)
+    # A piece may begin with a bar or two of accompaniment, but never with silence.
+    rest = rng.choice((0, 0, 0, 2 if metre.beats < 4 else 1)) if chosen.groove else 0
+    notes = compose(chosen.key, bars, metre, density, lead.low, lead.high, rng, rest)
+    late = [abs(rng.gauss(0, 0.006)) for _ in notes]
+    lead_events = perform(notes, 0, lead.program, chosen.tempo, style.swing, late)
+    rest_events: list[Event] = []
+    if chosen.kind == "band":
+        rest_events = accompanist.play(
+            chosen.groove, bars, metre, chosen.tempo, rng.randrange(10**6), style.extra
+        )
+    elif chosen.partner is not None:
+        played = accompany(chosen.groove, bars, metre, _LOW.get(chosen.partner.name, 38), rng)
+        rest_events = perform(played, 1, chosen.partner.program, chosen.tempo, style.swing)
+    elif chosen.groove:
+        left = _below(accompany(chosen.groove, bars, metre, _LOW.get(lead.name, 38), rng), notes)
+        lead_events = sorted([*lead_events, *perform(left, 0, lead.program, chosen.tempo, style.swing)])
+    drums = tuple(event for event in rest_events if event.channel == DRUMS and chosen.drums)
+    rest_events = [event for event in rest_events if event.channel != DRUMS]
+    return Piece(tuple(lead_events), tuple(rest_events), drums, _truth(chosen, rest_events, bool(drums)))
+
+
+def _below(left: list[Note], melody: list[Note]) -> list[Note]:
+    """Take away left-hand notes that the right hand is holding: one key cannot be struck twice."""
+    held = [(note.start, note.start + note.length, note.pitch) for note in melody]
+    return [
+        note
+        for note in left
+        if not any(
+            start <= note.start + 1e-6 and note.start < end and pitch == note.pitch
+            for start, end, pitch in held
+        )
+    ]
+
+
+def _truth(chosen: Plan, rest: list[Event], drums: bool) -> Truth:
+    # Channels that only click or hiss are no instruments to speak of.
+    heard = [program for program in programs(rest, SECONDS - 1) if program < 112 or program == 114]
+    lead = chosen.lead
+    names = list(
+        dict.fromkeys([lead.name, *(NAMES[program] for program in heard if program != lead.program)])
+    )
+    return Truth(
+        genre=chosen.style.genre,
+        groove=chosen.groove or "melody alone",
+        tempo_bpm=chosen.tempo,
+        tempo=tempo_word(chosen.tempo),
+        key=chosen.key.name,
+        mode=chosen.key.mode,
+        metre=chosen.style.metre,
+        instruments=tuple(names),
+        lead=lead.name,
+        families=tuple(sorted({family_of(program) for program in [lead.program, *heard]})),
+        drums=drums,
+        solo=len(names) == 1 and not drums,
+        sound_font=chosen.sound_font,
+        seed=chosen.seed,
+    )

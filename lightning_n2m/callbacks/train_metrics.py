@@ -1,0 +1,142 @@
+"""TrainMetrics of a training: losses, gradient norm, speed, and what holds it up."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from lightning_n2m.stages.base import Stage
+
+TIME_BUCKETS = 4
+STATE = "curves"
+
+
+class TrainMetrics(Callback):
+    """Draws a point every ``trainer.log_every_n_steps`` optimiser steps, over all ranks.
+
+    ``train/loss`` and, by quarter of the time axis, ``train/loss_t0`` to ``train/loss_t3`` (unweighted)
+    are means over all clips since the last point. Beside them: learning rate and gradient norm,
+    ``speed/clips_per_second``, ``speed/audio_seconds_per_second``, ``speed/waiting_for_data`` (share
+    of the time), and ``memory/peak_gb`` (10^9 bytes: of the device, or on the CPU of the process).
+    Time spent on validation does not count.
+    """
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+        self._norm: Tensor | None = None
+        self._clips = 0
+        self._began = self._waited = self._paused = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._restart(trainer)
+
+    def _restart(self, trainer: pl.Trainer) -> None:
+        self._clips, self._began, self._waited = 0, time.perf_counter(), _waited(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the clock go on."""
+        self._began += time.perf_counter() - self._paused
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Measure the gradient, before it is clipped."""
+        if isinstance(pl_module, Stage) and (trainer.global_step + 1) % _interval(trainer) == 0:
+            self._norm = pl_module.gradient_norm()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add up after each optimiser step, and draw when it is time."""
+        if not isinstance(pl_module, Stage) or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        sums = sum(_sums(drawn.weighted, drawn.plain, drawn.times) for drawn in pl_module.drawn)
+        assert isinstance(sums, Tensor)
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._clips += sum(len(drawn.times) for drawn in pl_module.drawn)
+        if trainer.global_step % _interval(trainer) == 0:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: pl.Trainer, stage: Stage) -> None:
+        assert self._sums is not None
+        weighted, clips, *buckets = _over_ranks(trainer, self._sums).tolist()
+        self._sums = None
+        seconds = time.perf_counter() - self._began
+        rate = self._clips * trainer.world_size / seconds
+        points = {
+            "train/loss": weighted / clips,
+            "train/learning_rate": self._rate(trainer),
+            "speed/clips_per_second": rate,
+            "speed/audio_seconds_per_second": rate * stage.seconds,
+            "speed/waiting_for_data": (_waited(trainer) - self._waited) / seconds,
+            "memory/peak_gb": _peak_bytes(stage.device) / 1e9,
+        }
+        for i, (total, count) in enumerate(zip(buckets[:TIME_BUCKETS], buckets[TIME_BUCKETS:], strict=True)):
+            if count:
+                points[f"train/loss_t{i}"] = total / count
+        if self._norm is not None:
+            points["train/gradient_norm"] = float(self._norm)
+        for logger in trainer.loggers:
+            logger.log_metrics(points, step=trainer.global_step)
+        self._restart(trainer)
+
+    @staticmethod
+    def _rate(trainer: pl.Trainer) -> float:
+        """Rate of the step that was just taken; the schedule has moved on already."""
+        scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+        return scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch - 1)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what was added up since the last point: a resumed run draws the same curves."""
+        if self._sums is not None:
+            checkpoint[STATE] = _over_ranks(trainer, self._sums).cpu()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on adding up, on one rank only."""
+        if STATE in checkpoint and trainer.is_global_zero:
+            self._sums = checkpoint[STATE].to(pl_module.device)
+
+
+def _sums(weighted: Tensor, plain: Tensor, times: Tensor) -> Tensor:
+    """Sum of the loss, number of clips, and by time bucket the sums and the numbers: ``(2 + 2 * 4,)``."""
+    buckets = torch.nn.functional.one_hot(
+        (times * TIME_BUCKETS).long().clamp(max=TIME_BUCKETS - 1), TIME_BUCKETS
+    ).to(plain.dtype)
+    whole = torch.stack([weighted.sum(), weighted.new_tensor(len(weighted))])
+    return torch.cat([whole, plain @ buckets, buckets.sum(0)])
+
+
+def _over_ranks(trainer: pl.Trainer, sums: Tensor) -> Tensor:
+    return trainer.strategy.reduce(sums.clone(), reduce_op="sum")
+
+
+def _interval(trainer: pl.Trainer) -> int:
+    return max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+
+
+def _waited(trainer: pl.Trainer) -> float:
+    """Seconds that the loader has kept training waiting."""
+    return getattr(trainer.train_dataloader, "waited", 0.0)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

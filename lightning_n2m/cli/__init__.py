@@ -1,0 +1,1 @@
+"""The command line: LightningCLI for what trains and samples, and a few commands beside it."""

@@ -1,0 +1,39 @@
+"""`python -m lightning_n2m export`: the averaged weights and the config of a run as one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lightning_n2m.cli.parser import CommandParser
+
+DESCRIPTION = """Write the averaged weights and the config of a run into one folder, which 'predict' and
+--weights read. A bundle that is already there is replaced only when the new one is complete."""
+
+
+def export(args: Sequence[str]) -> None:
+    """Export a trained stage, or the two towers of a joint model.
+
+    Args:
+        args: Options of the command.
+
+    Raises:
+        InputError: if an option is wrong, or the folder does not hold a run.
+    """
+    parser = CommandParser("export", DESCRIPTION)
+    parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="folder of a run that 'fit' wrote")
+    parser.add_argument("output", type=Path, metavar="OUT_FOLDER", help="folder of the bundle")
+    parser.add_argument(
+        "--best", action="store_true", help="the checkpoint with the best validation loss, not the last one"
+    )
+    options = parser.parse_args(args)
+
+    from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
+
+    save: Callable[..., Path] = save_stage
+    if str(read_config(options.run).get("class_path")).startswith("lightning_n2m.mulan."):
+        from lightning_n2m.mulan.bundle import save_towers
+
+        save = save_towers
+    bundle = save(options.run, options.output, checkpoint=BEST if options.best else LAST)
+    print(f"{bundle} holds the averaged weights and the config of {options.run}.")

@@ -1,0 +1,198 @@
+"""The LightningCLI of this project: any stage or cascade as ``model``, any data module as ``data``.
+
+Importing this module imports Lightning and takes seconds; `lightning_n2m.cli.main` does so only for the
+commands that need it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_n2m.aliases import upgrade_arguments, upgrade_config
+from lightning_n2m.callbacks.checkpoint import AtomicCheckpointIO, Best, Checkpoint
+from lightning_n2m.callbacks.divergence_guard import DivergenceGuard
+from lightning_n2m.callbacks.ema import Ema
+from lightning_n2m.callbacks.prediction_writer import PredictionWriter
+from lightning_n2m.callbacks.sample_logger import SampleLogger
+from lightning_n2m.callbacks.train_metrics import TrainMetrics
+from lightning_n2m.errors import InputError
+from lightning_n2m.evaluation.callback import EvaluationCallback
+from lightning_n2m.stages.bundle import LAST, begin_with
+
+# Messages of Lightning and PyTorch that no user of this project can act on.
+_IGNORED_WARNINGS = (
+    ".*args parameter is intended to run from within Python.*",
+    ".*does not have many workers.*",
+    ".*Couldn't infer the batch indices.*",
+    ".*The dirpath has changed.*",
+    "Checkpoint directory .* exists and is not empty.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+class StageArgumentParser(LightningArgumentParser):
+    """Parser that reports errors in one line and understands the key names of earlier versions."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise instead of printing the usage of the whole program.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(_one_line(message)) from ex
+
+    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a config file or string; old class paths and keys are renamed."""
+        return upgrade_config(super()._load_config_parser_mode(*args, **kwargs))
+
+
+class SaveFitConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` beside the checkpoints of a training; other commands write none."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the config when a training starts."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+
+class StageCli(LightningCLI):
+    """Callbacks are option groups of their own (``--ema.decay``), so that configs stay flat.
+
+    Args:
+        parse_only: Neither build nor run anything; ``config_dump`` holds the resulting config.
+        kwargs: See `lightning.pytorch.cli.LightningCLI`.
+    """
+
+    def __init__(self, parse_only: bool, **kwargs: Any) -> None:
+        self.parse_only = parse_only
+        super().__init__(**kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--weights`` and one group per callback."""
+        parser.add_argument(
+            "--weights",
+            type=str | None,
+            default=None,
+            help="Folder of a trained stage whose weights a new training starts from.",
+        )
+        parser.add_lightning_class_args(Ema, "ema")
+        parser.add_lightning_class_args(SampleLogger, "samples")
+        parser.add_lightning_class_args(PredictionWriter, "output")
+        parser.add_lightning_class_args(EvaluationCallback, "evaluation")
+        parser.add_lightning_class_args(TrainMetrics, "train_metrics")
+        parser.add_lightning_class_args(DivergenceGuard, "divergence")
+        # Before `checkpoint`: the last checkpoint stores which one was the best.
+        parser.add_lightning_class_args(Best, "best")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: checkpoints hold no hyper-parameters here, and reading one twice takes minutes."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse options that do not belong to the command, and set those that always hold."""
+        options = self.config[self.subcommand]
+        options.weights_only = True  # A checkpoint holds tensors; one that contains code is refused.
+        if options.weights is not None and self.subcommand != "fit":
+            raise InputError(
+                f"--weights is an option of 'fit'; '{self.subcommand}' takes --ckpt_path for a stage, and "
+                "folders for a cascade."
+            )
+        if self.subcommand == "predict":
+            # `PredictionWriter` has written them; keeping all of them would fill the memory.
+            options.return_predictions = False
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer."""
+        if self.parse_only:
+            self._dump_config()
+        else:
+            super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if not self.parse_only:
+            super()._run_subcommand(subcommand)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log to TensorBoard in the run's folder, unless the config names another logger or none."""
+        if self._get(self.config_init, "trainer.logger") is None:
+            root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
+            is_logged = self.subcommand != "predict"
+            kwargs["logger"] = TensorBoardLogger(root, name="", version="") if is_logged else False
+        plugins = self._get(self.config_init, "trainer.plugins") or []
+        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Load ``--weights``; refuse to train over a finished or interrupted run.
+
+        Raises:
+            InputError: if the run's folder holds a checkpoint that was not asked for.
+        """
+        last = Path(self.trainer.default_root_dir) / LAST
+        if not last.is_file():
+            if self.config_init.fit.weights is not None:
+                begin_with(self.model, self.config_init.fit.weights)
+        elif self.config_init.fit.ckpt_path is None:
+            raise InputError(
+                f"{last} exists: resume with '--ckpt_path last', or train elsewhere with "
+                "--trainer.default_root_dir."
+            )
+
+
+def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
+    """Parse a command line and run it.
+
+    Args:
+        args: Command and options; those of this process when null.
+        parse_only: Neither build nor run anything; ``config_dump`` holds the resulting config.
+
+    Raises:
+        InputError: if an option, a key or a value is wrong.
+    """
+    for message in _IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    arguments = upgrade_arguments(sys.argv[1:] if args is None else args)
+    if parse_only or arguments[0] == "predict":
+        # Who generates music has no use for a report on devices.
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return StageCli(
+        parse_only,
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        parser_class=StageArgumentParser,
+        save_config_callback=SaveFitConfig,
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        seed_everything_default=0,
+        trainer_defaults={"use_distributed_sampler": False},
+        args=arguments,
+    )
+
+
+def _one_line(message: str) -> str:
+    """Name the key and what is wrong with it: jsonargparse lists every type that did not match."""
+    message = " ".join(message.split())
+    key = re.search(r'Parser key "([^"]+)"', message)
+    nested_key = re.search(r"NestedArg\(key='([^']+)'", message)
+    reason = re.search(r"Errors: - (.+?)(?: - |$| Given value)", message)
+    if not (key and reason):
+        return message
+    path = ".".join(part.group(1) for part in (key, nested_key) if part)
+    return (
+        f"{path}: {reason.group(1).rstrip('.')}; 'python -m lightning_n2m fit -c CONFIG --print_config' "
+        "lists all keys."
+    )

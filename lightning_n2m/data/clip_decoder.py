@@ -1,0 +1,93 @@
+"""From the bytes of a clip to a training example: the crop is decoded last, and only the crop."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lightning_n2m.audio.io import probe, read, to_mono
+from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.data.derived_audio import TrainingFormat, from_bytes, is_derived
+from lightning_n2m.data.schema import SAMPLE_RATE
+from lightning_n2m.data.shard_reader import RawClip
+from lightning_n2m.data.text_batch import TextBatch
+from lightning_n2m.errors import InputError
+from lightning_n2m.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class ClipDecoder:
+    """Decodes a crop and draws a caption.
+
+    A crop is the same, but for rounding, whether its clip is stored at 24 kHz or in the form that is
+    asked for: it begins where both have a sample, and is cut out of the resampled clip, not resampled
+    after the cut.
+
+    Args:
+        sample_rate: Rate to deliver, in Hz.
+        seconds: Length to deliver.
+        text: Where captions are drawn; none for a stage without text.
+        seed: Seed of crop and caption, together with the sample's number.
+        centred: Take the middle of the clip instead of a random place.
+        mel: Deliver the log-mel of this analysis instead of audio.
+    """
+
+    sample_rate: int
+    seconds: float
+    text: TextBatch | None
+    seed: int = 0
+    centred: bool = False
+    mel: MelSettings | None = None
+
+    def __call__(self, raw: RawClip, number: int) -> dict[str, Any]:
+        """One example: ``audio`` ``(1, t)`` or ``mel`` ``(c, frames)``, ``caption``, ``key`` and ``number``.
+
+        Raises:
+            InputError: if the clip is damaged or shorter than what the stage needs.
+        """
+        draw = random.Random(derive_seed(self.seed, "clip", number))
+        name = f"Clip {raw.clip.key} of {raw.shard}"
+        try:
+            crop = self._crop(raw, draw)
+        except (InputError, ValueError) as error:
+            raise InputError(
+                f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
+            ) from error
+        if not crop.sum().isfinite():  # what is no number makes the sum none; cheaper than asking each
+            raise InputError(
+                f"{name} holds samples that are no numbers; build its shard again from a sound file."
+            )
+        caption = self.text.draw(raw.clip, raw.captions, draw) if self.text else ""
+        kind = "mel" if self.mel else "audio"
+        return {kind: crop, "caption": caption, "key": raw.clip.key, "number": number}
+
+    def _crop(self, raw: RawClip, draw: random.Random) -> Tensor:
+        form = TrainingFormat(self.sample_rate, self.mel)
+        derived = is_derived(raw.audio)
+        if derived:
+            rate, total = SAMPLE_RATE, round(raw.clip.duration_s * SAMPLE_RATE)
+        else:
+            info = probe(raw.audio)
+            rate, total = info.sample_rate, info.frames
+        length = round(self.seconds * rate)
+        if total < length:
+            raise InputError(
+                f"it is {total / rate:.2f} s long, but this stage trains on {self.seconds:g} s; "
+                "shorten model.seconds or build longer clips"
+            )
+        step, steps = form.grid(rate)
+        spare = max(0, total // step - math.ceil(length / step))
+        place = spare // 2 if self.centred else draw.randint(0, spare)
+        if derived:
+            return from_bytes(raw.audio, place * steps, form.length(self.seconds))
+        start = place * step
+        context = min(place, math.ceil(form.margin(rate) / step))
+        begin = start - context * step
+        end = min(total, start + length + form.margin(rate) + step)
+        audio = to_mono(read(raw.audio, begin, end - begin).samples)
+        offset = context * steps
+        return form.of(audio, rate)[:, offset : offset + form.length(self.seconds)]

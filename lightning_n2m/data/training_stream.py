@@ -1,0 +1,145 @@
+"""The training stream: which clip comes when is a pure function of (seed, epoch, rank, worker).
+
+Every loader worker of every rank reads streams of its own, without end. A stream is known by its
+number alone; resuming computes where it stands from the shards' counts, opens the shard it stopped
+in, and goes on with the very next clip. Ranks can never get different numbers of batches, since no
+stream ever ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lightning_n2m.data.clip_decoder import ClipDecoder
+from lightning_n2m.data.mixture import Mixture
+from lightning_n2m.data.shard_reader import ShardFile, read_shard
+from lightning_n2m.data.shard_sources import Source
+from lightning_n2m.data.stream_order import StreamOrder
+from lightning_n2m.errors import InputError
+
+
+class TrainingStream(IterableDataset):
+    """Endless examples for one rank, dealt to its loader workers.
+
+    Batches of a rank come from its workers in turn, so that batch ``j`` is the work of worker
+    ``j mod workers``; that holds for a resumed run too, which begins with the worker whose turn it is.
+
+    Args:
+        files: All shards of the training split, or several sources with weights.
+        decoder: Makes an example of a clip.
+        batch_size: Clips in a batch of this rank.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        workers: Loader workers of each rank; 0 counts as one.
+        streams: Streams for each worker over all ranks, a multiple of the world size. The order of the
+            data depends on it and not on the world size, so that a run which fixes it may go on with
+            more or fewer ranks. The world size when null.
+        seed: Seed of the order.
+        group: Shards whose clips are shuffled together.
+        start: Batches that this rank has already had.
+
+    Raises:
+        InputError: if there are fewer shards than streams, or a batch cannot be dealt evenly.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[ShardFile] | Sequence[Source],
+        decoder: ClipDecoder,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 0,
+        streams: int | None = None,
+        seed: int = 0,
+        group: int = 4,
+        start: int = 0,
+    ) -> None:
+        self.decoder, self.batch_size = decoder, batch_size
+        given = [item for item in files if isinstance(item, Source)]
+        self.sources = given or [Source(tuple(item for item in files if isinstance(item, ShardFile)))]
+        self.rank, self.world_size, self.workers = rank, world_size, max(1, workers)
+        self.streams = streams or world_size
+        self.seed, self.group, self.start = seed, group, start
+        needed = self.streams * self.workers
+        if self.streams % world_size:
+            raise InputError(
+                f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple."
+            )
+        fewest = min((source.files for source in self.sources), key=len)
+        if len(fewest) < needed:
+            workable = len(fewest) // self.streams
+            place = f" in {fewest[0].folder}" if len(self.sources) > 1 else ""
+            raise InputError(
+                f"There are {len(fewest)} training shards{place}, but {needed} streams read at once "
+                "(data.num_workers x ranks); build more, smaller shards"
+                + (f" or lower data.num_workers to {workable}." if workable else " or use fewer ranks.")
+            )
+        if batch_size % (self.streams // world_size):
+            raise InputError(
+                f"data.batch_size {batch_size} cannot be dealt evenly from {self.streams // world_size} "
+                "streams a rank; choose a multiple."
+            )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Examples of the calling worker."""
+        info = get_worker_info()
+        worker = ((info.id if info else 0) + self.start) % self.workers
+        own = range(self.rank, self.streams, self.world_size)
+        done = (self.start + self.workers - 1 - worker) // self.workers  # batches of this worker so far
+        position = done * self.batch_size // len(own)
+        numbers = [worker * self.streams + s for s in own]
+        total = self.streams * self.workers
+        orders = [self._mixture(total, number).clips(position) for number in numbers]
+        while True:
+            for number, clips in zip(numbers, orders, strict=True):
+                yield self.decoder(next(clips), position * total + number)
+            position += 1
+
+    def _mixture(self, total: int, number: int) -> Mixture:
+        orders = [StreamOrder(source.files, total, number, self.seed, self.group) for source in self.sources]
+        return Mixture(tuple(orders), tuple(source.weight for source in self.sources), self.seed, number)
+
+
+class FixedClips(IterableDataset):
+    """The same few clips every time, dealt over the ranks in equal numbers.
+
+    Args:
+        files: Shards of the split.
+        decoder: Makes an example of a clip; it should take the middle.
+        clips: How many, over all ranks; fewer if the split holds fewer.
+        rank: Rank of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self, files: Sequence[ShardFile], decoder: ClipDecoder, clips: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.files, self.decoder = tuple(files), decoder
+        self.rank, self.world_size = rank, world_size
+        available = min(clips, sum(file.shard.clips for file in files))
+        self.clips = available - available % world_size
+        if not self.clips:
+            raise InputError(
+                f"The split holds {available} clips, fewer than the {world_size} ranks; "
+                "build shards from more tracks."
+            )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Examples of this rank."""
+        # One clip of each track in turn would need a second pass; clips of a shard are read evenly spread.
+        total = sum(file.shard.clips for file in self.files)
+        chosen = {i * total // self.clips: i for i in range(self.clips)}
+        position = 0
+        for file in self.files:
+            if not any(position <= place < position + file.shard.clips for place in chosen):
+                position += file.shard.clips
+                continue
+            for raw in read_shard(file):
+                number = chosen.get(position)
+                if number is not None and number % self.world_size == self.rank:
+                    yield self.decoder(raw, number)
+                position += 1

@@ -1,0 +1,89 @@
+"""What a prompt asks for, as far as a judge can check it: read from its words alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Words of each family of instruments. Longer names are looked for first: an electric piano is no piano alone.
+_FAMILIES = {
+    "piano": "piano, pianos, harpsichord, clavinet",
+    "mallets": "celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells, dulcimer",
+    "organ": "organ, church organ, reed organ, accordion, harmonica, bandoneon",
+    "guitar": "guitar, guitars, acoustic guitar, jazz guitar, electric guitar, overdriven guitar, "
+    "distorted guitar",
+    "bass": "bass, double bass, electric bass, fretless bass, slap bass, synth bass",
+    "strings": "violin, viola, cello, harp, tremolo strings, pizzicato strings, timpani",
+    "ensemble": "strings, synth strings, string section, choir, voices, synth voice",
+    "brass": "trumpet, muted trumpet, trombone, tuba, french horn, brass, brass section, synth brass",
+    "woodwind": "saxophone, soprano saxophone, alto saxophone, tenor saxophone, baritone saxophone, sax, "
+    "oboe, english horn, bassoon, clarinet, piccolo, flute, recorder, pan flute, shakuhachi, whistle, "
+    "ocarina",
+    "synth": "synth, synthesizer, synth lead, synth pad, synth texture",
+    "folk": "sitar, banjo, shamisen, koto, kalimba, bagpipe, fiddle, shanai",
+    "percussion": "steel drums, agogo, woodblock, taiko, bells",
+}
+_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split(", ")}
+_INSTRUMENT = re.compile(rf"\b({'|'.join(sorted(_FAMILY_OF, key=len, reverse=True))})\b")
+_TEMPO = re.compile(r"\b(\d{2,3}) ?(?:bpm|beats (?:a|per) minute)\b")
+_KEY = re.compile(r"\b([A-G])(#|b| sharp| flat)? (major|minor)\b")
+_NO_DRUMS = re.compile(r"\b(?:no drums|without (?:any )?drums|drumless|unaccompanied|solo|alone|a single)\b")
+_DRUMS = re.compile(r"\b(?:drums?|drum kit)\b")
+
+
+@dataclass(frozen=True)
+class PromptAttributes:
+    """What a prompt asks for; none or empty where it says nothing.
+
+    Args:
+        families: Families of the instruments that it names.
+        drums: Whether drums are asked for, or their absence.
+        tempo: Beats a minute.
+        key: Tonic and mode.
+        genre: The longest genre name that is in it.
+    """
+
+    families: frozenset[str] = frozenset()
+    drums: bool | None = None
+    tempo: float | None = None
+    key: tuple[str, str] | None = None
+    genre: str | None = None
+
+    @property
+    def facts(self) -> int:
+        """How many things are asked for."""
+        return len(self.families) + sum(x is not None for x in (self.drums, self.tempo, self.key, self.genre))
+
+
+def parse_prompt(prompt: str, genres: Sequence[str] = ()) -> PromptAttributes:
+    """Read a prompt.
+
+    Args:
+        prompt: Free text.
+        genres: Genre names to look for.
+    """
+    text = prompt.lower()
+    names = {match.group(1) for match in _INSTRUMENT.finditer(text)}
+    tempo, key = _TEMPO.search(text), _KEY.search(prompt)
+    drums: bool | None = None
+    if _NO_DRUMS.search(text):
+        drums = False
+    elif _DRUMS.search(re.sub(r"\bsteel drums\b", "", text)):
+        drums = True
+    genre = next(
+        (
+            name
+            for name in sorted(genres, key=len, reverse=True)
+            if re.search(rf"\b{re.escape(name)}\b", text)
+        ),
+        None,
+    )
+    sign = {"#": "#", " sharp": "#", "b": "b", " flat": "b"}
+    return PromptAttributes(
+        frozenset(_FAMILY_OF[name] for name in names),
+        drums,
+        float(tempo.group(1)) if tempo else None,
+        (key.group(1) + sign.get(key.group(2) or "", ""), key.group(3)) if key else None,
+        genre,
+    )

@@ -1,0 +1,216 @@
+"""What every stage is made of, and how a trained one makes music."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_n2m.audio.emphasis import emphasise, restore
+from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.audio.windows import overlapped, piecewise
+from lightning_n2m.conditioning.conditioner import Conditioner
+from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.diffusion.guidance import finish, guide
+from lightning_n2m.diffusion.objective import Objective
+from lightning_n2m.diffusion.prediction import Denoised
+from lightning_n2m.diffusion.sampler import Progress, sample
+from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.errors import InputError
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.unet import UNet1d
+from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.settings import Sampling
+
+
+class DiffusionModule(LightningModule):
+    """A network, an objective, and what the network is told; unless a stage says otherwise, it makes audio.
+
+    Args:
+        network: The U-Net.
+        objective: Schedule, prediction and loss weight.
+        sample_rate: Rate in Hz of the audio that the stage is fed in training.
+        seconds: Length of a training example.
+        text: Frozen encoder of the prompt; null for a stage that hears no text.
+        conditioner: The low-fidelity signal that the stage refines; null for a generator.
+        sampling: How the trained stage is run.
+        scale: The target is multiplied by this, to bring it near unit variance; 1 in the paper.
+        emphasis: Pre-emphasis of the target, and of a waveform it is made from; 0 in the paper.
+    """
+
+    def __init__(
+        self,
+        network: UNet1d,
+        objective: Objective,
+        sample_rate: int,
+        seconds: float,
+        text: TextEncoder | None = None,
+        conditioner: Conditioner | None = None,
+        sampling: Sampling = Sampling(),
+        scale: float = 1.0,
+        emphasis: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+        self.sample_rate, self.seconds = sample_rate, seconds
+        self.text, self.conditioner = text, conditioner
+        self.sampling, self.scale, self.emphasis = sampling, scale, emphasis
+        input_slots = () if conditioner is None else conditioner.input_slots
+        stacked = network.entry.in_channels - network.channels
+        for name, needed, there in (
+            ("stacked_channels", "stacked" in input_slots, stacked > 0),
+            ("aligned_channels", "aligned" in input_slots, network.aligned is not None),
+            ("text_channels", text is not None, network.text_channels is not None),
+        ):
+            if needed != there:
+                raise InputError(
+                    f"model.network.{name} is {'not set, but' if needed else 'set, but nothing that'} "
+                    f"{type(self).__name__} {'needs it' if needed else 'is told goes there'}; "
+                    f"{'set' if needed else 'leave out'} it."
+                )
+
+    @property
+    def output_rate(self) -> float:
+        """Steps of the output per second: the sampling rate, or the frames of a spectrogram."""
+        return self.sample_rate
+
+    @property
+    def trains_on_mel(self) -> MelSettings | None:
+        """Analysis of the log-mel that takes the place of audio in training; null where audio is needed."""
+        return None
+
+    def target(self, audio: Tensor) -> Tensor:
+        """What the stage learns to make from audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""
+        return audio
+
+    def to_x0(self, made: Tensor) -> Tensor:
+        """The target as the diffusion sees it: emphasised and scaled."""
+        return emphasise(made, self.emphasis) * self.scale
+
+    def to_audio(self, output: Tensor) -> Tensor:
+        """A listening version ``(b, 1, t)`` at ``sample_rate`` of an output ``(b, c, t)``."""
+        return output
+
+    def with_text(self, conditions: Conditions, captions: Sequence[str]) -> Conditions:
+        """Add prompts; an empty one is the null text."""
+        assert self.text is not None
+        encoded = self.text.encode(captions, self.device)
+        if encoded.states.shape[-1] != self.network.text_channels:
+            raise InputError(
+                f"model.network.text_channels is {self.network.text_channels}, but the vectors of "
+                f"{self.text.model} have {encoded.states.shape[-1]} numbers; set it to that."
+            )
+        empty = torch.tensor([not caption.strip() for caption in captions], device=self.device)
+        return conditions.with_text(encoded.states, encoded.mask).drop_text(empty)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        captions: Sequence[str],
+        seconds: float,
+        rng: PerSampleGenerator,
+        signal: Tensor | None = None,
+        negative: str = "",
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Sample outputs for prompts.
+
+        Args:
+            captions: One prompt a sample; an empty one is the null text.
+            seconds: Length of the output.
+            rng: Source of all noise.
+            signal: What the stage before delivered, ``(b, c, t)`` at its own rate.
+            negative: A prompt to lead away from, in place of the null text.
+            progress: Called after each step with steps done and steps in all.
+
+        Returns:
+            ``(b, c, seconds * output_rate)``, unscaled.
+
+        Raises:
+            InputError: if the stage refines a signal and none was given, or shall start from a
+                waveform and is told none.
+        """
+        length = round(seconds * self.output_rate)
+        conditions = Conditions()
+        if self.conditioner is not None:
+            if signal is None:
+                raise InputError(
+                    f"{type(self).__name__} refines a signal; give it the output of the stage before."
+                )
+            level, schedule = self.sampling.conditioning_noise, self.objective.schedule
+            conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
+        unconditional = conditions
+        if self.text is not None:
+            conditions = self.with_text(conditions, captions)
+            unconditional = (
+                self.with_text(conditions, [negative] * len(captions)) if negative else conditions.drop_text()
+            )
+        steps, schedule = self.sampling, self.objective.schedule
+        x = rng.normal(self.network.channels, length)
+        if steps.start_time < 1:
+            if conditions.stacked is None:
+                raise InputError(
+                    f"sampling.start_time is {steps.start_time:g}, but {type(self).__name__} has no stacked "
+                    "waveform to start from; leave it at 1."
+                )
+            start = torch.full((len(x),), steps.start_time, device=x.device)
+            x = schedule.at(start).diffuse(conditions.stacked, x)
+        denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
+        x0 = sample(
+            denoise,
+            x,
+            schedule,
+            step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule) * steps.start_time,
+            rng,
+            steps.method,
+            steps.gamma,
+            progress,
+        )
+        made = restore(x0 / self.scale, self.emphasis)
+        return made if signal is None else self._project_onto_condition(made, signal)
+
+    def _project_onto_condition(self, audio: Tensor, signal: Tensor) -> Tensor:
+        """Audio brought nearer to what the signal says of it, in windows of bounded memory."""
+        assert self.conditioner is not None
+        if not self.sampling.consistency_iterations:
+            return audio
+        conditioner, (ours, theirs) = self.conditioner, self.conditioner.rate_ratio
+
+        def agreeing(start: int, stop: int) -> Tensor:
+            part, known = (
+                audio[..., start:stop],
+                signal[..., start // ours * theirs : -(-stop * theirs // ours)],
+            )
+            for _ in range(self.sampling.consistency_iterations):
+                part = conditioner.project(part, known)
+            return part
+
+        return piecewise(agreeing, audio.shape[-1], self.sample_rate, ours)
+
+    def _denoise(
+        self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
+    ) -> Denoised:
+        """Guided and clipped estimate, in windows where the stage was trained on crops."""
+        length = x_t.shape[-1]
+        t = torch.full((len(x_t),), time, device=x_t.device)
+        guided = self.text is not None and self.sampling.guidance.acts_at(time)
+        guidance = self.sampling.guidance
+
+        def estimate(start: int, stop: int) -> Tensor:
+            x = x_t[..., start:stop]
+            told = conditions.slice(start, stop, self.network.total_stride)
+            if not guided:
+                return self.objective.denoise(functools.partial(self.network, conditions=told), x, t).x0
+            both = told.cat(unconditional.slice(start, stop, self.network.total_stride))
+            network = functools.partial(self.network, conditions=both)
+            x0 = self.objective.denoise(network, torch.cat([x, x]), torch.cat([t, t])).x0
+            conditional, other = x0.chunk(2)
+            return guide(conditional, other, guidance.scale, guidance.rescale)
+
+        window = length if self.conditioner is None else round(self.seconds * self.output_rate)
+        overlap = round(window * self.sampling.overlap)
+        x0 = overlapped(estimate, length, window, overlap, self.network.total_stride)
+        return finish(x0, x_t, self.objective.schedule.at(t), guidance)
