@@ -61,6 +61,7 @@ lint: $(STAMP) ## ruff, mypy, and the floors of the house by import-linter
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(RUN) tools/check_cycles.py
 
 format: $(STAMP) ## let ruff mend what it can
 	@$(RUN) -m ruff check --fix .

@@ -14,8 +14,8 @@ from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.stages.bundle import build_stage
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 RECIPES = sorted((*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("starter/*.yaml")))
 STAGES = [path for path in RECIPES if path.stem != "mulan"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +19,9 @@ from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.training_cost import LiveTensorBytes, MetaAutocast, step_cost
-from tests.stages.conftest import STAGES
+from tests.integration.conftest import STAGES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 MILLIONS = dict(zip(STAGES, (724, 487, 745, 25.7, 81), strict=True))
 
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.paths import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NO_DEPS = "pip install --no-deps -r requirements-no-deps.txt"
 TARGETS = {"music", "test", "starter", "lint", "bench", "tensorboard", "install"}

@@ -1,6 +1,6 @@
 """Report the words of `banned_words.txt` in all tracked text files; exit code 1 if there are any.
 
-    python tools/check_prose.py [PATH ...]
+python tools/check_prose.py [PATH ...]
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.reserved import Reserved, Unreserved
 from data_pipeline.starter_corpus.description import Truth, is_reserved
 from data_pipeline.starter_corpus.instruments import INSTRUMENTS
-from lightning_n2m.data import evaluation_sets
 from lightning_n2m.data.evaluation_set import EvaluationItem
 from lightning_n2m.data.schema import Clip
+from lightning_n2m.evaluation import evaluation_sets
 
 
 def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:

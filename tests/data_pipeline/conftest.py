@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.__main__ import main
-
-CLIPS = Path(__file__).parents[1] / "clips"
+from tests.paths import CLIPS
 
 
 @pytest.fixture(scope="session")

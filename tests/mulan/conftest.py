@@ -9,9 +9,7 @@ import pytest
 from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.cli.main import main
 from lightning_n2m.mulan.bundle import save_towers
-
-ROOT = Path(__file__).parents[2]
-CLIPS = ROOT / "tests" / "clips"
+from tests.paths import CLIPS, ROOT
 
 
 def tiny(run: Path, shards: Path, features: Path, *more: str) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from lightning_n2m.mulan.contrastive import contrastive_loss
+from tests.paths import ROOT
 
 
 def pairs(n: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -67,7 +68,7 @@ print(float(loss), *next(weight.parameters()).grad.flatten().tolist())
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path: Path) -> None:
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
 
     def start(rank: int, ranks: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", _RANK, str(rank), str(ranks), str(tmp_path / "store"), root]

@@ -22,8 +22,8 @@ from lightning_n2m.mulan.feature_cache import cached_features
 from lightning_n2m.mulan.feature_pairs import FeatureStream
 from lightning_n2m.mulan.loading import load_joint
 from lightning_n2m.mulan.pairs import PairText
+from tests.integration.curves import scalars
 from tests.mulan.conftest import ROOT, tiny
-from tests.stages.curves import scalars
 
 
 def test_the_loss_falls_below_that_of_guessing(run: Path) -> None:

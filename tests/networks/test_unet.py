@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,9 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
+from tests.paths import ROOT
 
-RECIPES = Path(__file__).parents[2] / "configs" / "paper"
+RECIPES = ROOT / "configs" / "paper"
 
 # Table 2 of the paper, in millions.
 PARAMETERS = {

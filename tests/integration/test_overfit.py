@@ -16,7 +16,7 @@ from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.training_stream import FixedClips
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage, read_config
-from tests.stages.conftest import STAGES
+from tests.integration.conftest import STAGES
 
 STEPS = 150
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.stages.conftest import STAGES, fit
-from tests.stages.curves import board, scalars
+from tests.integration.conftest import STAGES, fit
+from tests.integration.curves import board, scalars
 
 TEXT = ("waveform_generator", "waveform_cascader", "spectrogram_generator")
 

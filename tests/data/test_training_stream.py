@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_n2m.audio.io import read
-from lightning_n2m.data import shards
+from lightning_n2m.data import stream_order, training_stream
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
 from lightning_n2m.data.stream_order import StreamOrder
@@ -33,7 +33,7 @@ def run(monkeypatch):
 
     def run(files, batches, batch_size=4, workers=0, decoder=name_only, **options):
         current = SimpleNamespace(id=0)
-        monkeypatch.setattr(shards, "get_worker_info", lambda: current if workers else None)
+        monkeypatch.setattr(training_stream, "get_worker_info", lambda: current if workers else None)
         stream = TrainingStream(files, decoder, batch_size, workers=workers, **options)
         iterators = [iter(stream) for _ in range(max(1, workers))]
         dealt = []
@@ -116,7 +116,7 @@ def test_clips_of_shards_of_one_group_are_mixed(build):
 def test_what_is_skipped_is_not_read(build, monkeypatch):
     files = tuple(find_shards([build([4, 4, 4, 4])], "train"))
     opened = []
-    monkeypatch.setattr(shards, "read_shard", lambda file: opened.append(file) or read_shard(file))
+    monkeypatch.setattr(stream_order, "read_shard", lambda file: opened.append(file) or read_shard(file))
     order = StreamOrder(files, 1, 0, seed=0, group=1)
     everything = [raw.clip.key for raw in itertools.islice(order.clips(0), 40)]
     opened.clear()

@@ -29,8 +29,9 @@ from lightning_n2m.mulan.feature_cache import decode_audio
 from lightning_n2m.mulan.joint import embed_clips
 from lightning_n2m.mulan.loading import load_joint
 from tests.data_pipeline.conftest import tree
+from tests.paths import ROOT
 
-RECIPE = Path(__file__).parents[2] / "configs" / "starter" / "mulan.yaml"
+RECIPE = ROOT / "configs" / "starter" / "mulan.yaml"
 KINDS = ("waltz", "tango", "hymn", "techno track", "polka", "blues", "reggae song", "folk tune")
 PLAYERS = ("piano", "violin", "accordion", "flute", "drums", "organ", "guitar")
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.evaluation.nearest_training_clip import Archive, correlation, find_matches, threshold
-
-CLIPS = Path(__file__).parents[1] / "clips"
+from tests.paths import CLIPS
 
 
 def noise(*shape, seed=0):

@@ -9,9 +9,9 @@ import torch
 
 from lightning_n2m.cli.main import main
 from lightning_n2m.stages.bundle import load_stage
-from tests.stages.conftest import ROOT, STAGES, tiny
-from tests.stages.curves import scalars
-from tests.stages.ranks import launch
+from tests.integration.conftest import ROOT, STAGES, tiny
+from tests.integration.curves import scalars
+from tests.integration.ranks import launch
 
 OVERLAYS = ROOT / "configs" / "trainer"
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]

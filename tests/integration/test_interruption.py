@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lightning_n2m.cli.main import main
-from tests.stages.conftest import ROOT, fit, tiny
-from tests.stages.curves import scalars
+from tests.integration.conftest import ROOT, fit, tiny
+from tests.integration.curves import scalars
 
 STAGE = "super_resolution"
 LONG = ["--trainer.max_steps=24", "--trainer.val_check_interval=7", "--checkpoint.every_n_train_steps=5"]

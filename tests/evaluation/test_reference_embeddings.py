@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,7 @@ from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.data.shard_reader import find_shards
 from lightning_n2m.evaluation.memorisation import RepetitionCheck
 from lightning_n2m.evaluation.reference_embeddings import embed_shards, middle
-
-CLIPS = Path(__file__).parents[1] / "clips"
+from tests.paths import CLIPS
 
 
 class Mean:

@@ -9,8 +9,7 @@ from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.ablation import ablate, variations
 from lightning_n2m.evaluation.metric import MetricValue, write_metrics
-
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from lightning_n2m.audio.io import probe, read, write
 from lightning_n2m.cli.main import main
-from tests.stages.conftest import ROOT
+from tests.integration.conftest import ROOT
 
 SECONDS = 6.4
 

@@ -20,7 +20,7 @@ def launch(ranks: int, commands: Sequence[Sequence[str]], root: Path) -> None:
         "--standalone",
         f"--nproc-per-node={ranks}",
         "-m",
-        "tests.stages.ranks",
+        "tests.integration.ranks",
     ]
     done = subprocess.run(
         [sys.executable, "-m", *torchrun, json.dumps(commands)],

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.evaluation.reference_embeddings import middle
 from lightning_n2m.evaluation.tempo_key import TONICS, best_key, key, same_key, same_tempo, tempo
+from tests.paths import CLIPS
 
-CLIPS = Path(__file__).parents[1] / "clips"
 TRUTH = {
     row["path"]: row["truth"] for row in map(json.loads, (CLIPS / "metadata.jsonl").read_text().splitlines())
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,8 +11,9 @@ from lightning_n2m.audio.resample import resample
 from lightning_n2m.evaluation.embedders import load_embedder
 from lightning_n2m.evaluation.frechet import frechet_distance
 from lightning_n2m.evaluation.reference_embeddings import middle
+from tests.paths import CLIPS as clips_folder
 
-CLIPS = sorted((Path(__file__).parents[1] / "clips").glob("*.ogg"))
+CLIPS = sorted(clips_folder.glob("*.ogg"))
 RATE = 16_000
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.stages.cascaders import SuperResolution
-from tests.stages.conftest import fit
-from tests.stages.curves import scalars
+from tests.integration.conftest import fit
+from tests.integration.curves import scalars
 
 STAGE = "super_resolution"
 

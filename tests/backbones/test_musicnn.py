@@ -12,9 +12,9 @@ from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.backbones.musicnn import PATCH, LogMel, load_musicnn, patches
 from lightning_n2m.backbones.tensorflow_checkpoint import read_tensorflow_checkpoint
 from lightning_n2m.errors import InputError
+from tests.paths import ASSETS, CLIPS
 
-CLIPS = Path(__file__).parents[1] / "clips"
-GOLDEN = json.loads((Path(__file__).parent / "musicnn_golden.json").read_text())
+GOLDEN = json.loads((ASSETS / "musicnn_golden.json").read_text())
 
 
 def excerpt(name):

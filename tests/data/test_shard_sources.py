@@ -86,7 +86,7 @@ def test_what_is_skipped_in_a_mixture_is_not_read(build, monkeypatch):
     files = [find_sources(str(build([4] * 4, name)), "train")[0].files for name in "ab"]
     opened = []
     monkeypatch.setattr(
-        "lightning_n2m.data.training_stream.read_shard", lambda f: opened.append(f) or read_shard(f)
+        "lightning_n2m.data.stream_order.read_shard", lambda f: opened.append(f) or read_shard(f)
     )
     orders = tuple(StreamOrder(own, 1, 0, 0, 1) for own in files)
     list(itertools.islice(Mixture(orders, (1.0, 1.0), 0, 0).clips(1000), 2))

@@ -2,7 +2,7 @@
 
 python -m venv tf && tf/bin/pip install tensorflow-cpu==2.21.0 tf-keras==2.21.0 librosa==0.11.0 soxr
 tf/bin/pip install --no-deps musicnn==0.1.0
-tf/bin/python tests/networks/musicnn_golden.py
+tf/bin/python tests/assets/musicnn_golden.py
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ np.float16 = np.float32
 golden = {}
 for name in ("tango", "techno"):
     # 6.2 s from the middle, two patches; 16 kHz like the network, so that its own resampling does nothing.
-    samples, _ = soundfile.read(
-        HERE.parent / f"clips/{name}.ogg", frames=148_800, start=288_000, dtype="float32"
-    )
+    samples, _ = soundfile.read(HERE / f"clips/{name}.ogg", frames=148_800, start=288_000, dtype="float32")
     samples = soxr.resample(samples, 24_000, 16_000, quality="VHQ")
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         soundfile.write(file.name, samples, 16_000, subtype="FLOAT")

@@ -15,7 +15,7 @@ from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.bundle import load_stage
-from tests.stages.conftest import ROOT, STAGES
+from tests.integration.conftest import ROOT, STAGES
 
 ROUTES = {"waveform": "waveform_cascader", "spectrogram": "spectrogram_vocoder"}
 

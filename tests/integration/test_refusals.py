@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lightning_n2m.cli.main import main
-from tests.stages.conftest import ROOT, tiny
+from tests.integration.conftest import ROOT, tiny
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -8,9 +8,9 @@ import pytest
 
 from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.cli.main import main
+from tests.data_pipeline.conftest import clips, manifest, music  # noqa: F401
+from tests.paths import CLIPS, ROOT
 
-ROOT = Path(__file__).parents[2]
-CLIPS = ROOT / "tests" / "clips"
 STAGES = (
     "waveform_generator",
     "waveform_cascader",
@@ -68,11 +68,11 @@ def fit(stage: str, shards: Path, run: Path, *more: str) -> None:
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of the clips that lie in the repository, made by the pipeline's own commands."""
     folder = tmp_path_factory.mktemp("corpus")
-    manifest, shards = folder / "manifest.jsonl", folder / "shards"
-    listed = ["--source", str(CLIPS), "--metadata", str(CLIPS / "metadata.jsonl"), "--output", str(manifest)]
+    listing, shards = folder / "manifest.jsonl", folder / "shards"
+    listed = ["--source", str(CLIPS), "--metadata", str(CLIPS / "metadata.jsonl"), "--output", str(listing)]
     assert data_pipeline(["manifest", *listed]) == 0
     cut = ["--output", str(shards), "--tracks_per_shard", "2", "--validation", "0.2", "--test", "0.2"]
-    assert data_pipeline(["shard", "--manifest", str(manifest), "--workers", "1", *cut]) == 0
+    assert data_pipeline(["shard", "--manifest", str(listing), "--workers", "1", *cut]) == 0
     return shards
 
 

@@ -11,8 +11,8 @@ import yaml
 from torch import nn
 
 from lightning_n2m.stages.settings import Optimisation
-from tests.stages.conftest import fit
-from tests.stages.curves import scalars
+from tests.integration.conftest import fit
+from tests.integration.curves import scalars
 
 STAGE = "super_resolution"
 

@@ -9,7 +9,7 @@ import pytest
 
 from lightning_n2m.audio.io import probe
 from lightning_n2m.cli.main import main
-from tests.stages.curves import scalars
+from tests.integration.curves import scalars
 
 
 def of_run(runs: Path, stage: str, *more: str) -> list[str]:

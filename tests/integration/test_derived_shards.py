@@ -9,8 +9,8 @@ import pytest
 
 from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.data.schema import read_index
-from tests.stages.conftest import fit
-from tests.stages.curves import scalars
+from tests.integration.conftest import fit
+from tests.integration.curves import scalars
 
 
 @pytest.mark.parametrize(
