@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_n2m.storage import write_atomic
+
 RESULTS = Path(__file__).with_name("results.json")
 TOLERANCE = 0.2  # Share by which a ratio may fall before it is called a regression.
 
@@ -93,9 +95,7 @@ def read_committed(path: Path = RESULTS) -> list[dict[str, Any]]:
 def write(rows: Sequence[dict[str, Any]], path: Path = RESULTS) -> None:
     """Write the rows, one a line."""
     lines = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(f"[{lines}]\n", encoding="utf-8")
-    aside.replace(path)
+    write_atomic(path, f"[{lines}]\n")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

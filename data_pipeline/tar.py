@@ -1,28 +1,26 @@
-"""Tar files whose bytes depend on nothing but their members."""
+"""Tar files whose bytes depend on their members only."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_n2m.storage import Location, is_url, move_to
+from lightning_n2m.storage import Location, atomic_path
 
 
 @dataclass
 class Writer:
-    """Appends members to a tar file; once it is written, tells its size and checksum.
+    """Appends members to a tar file; holds the file's size and checksum once it is complete.
 
     Args:
-        add: Appends a member by its name and content.
+        add: Appends a member, given its name and content.
         bytes: Size of the finished file.
-        sha256: Its checksum, in hexadecimal digits.
+        sha256: Checksum of the finished file, in hexadecimal digits.
     """
 
     add: Callable[[str, bytes], None]
@@ -32,18 +30,15 @@ class Writer:
 
 @contextmanager
 def write_tar(place: Location) -> Iterator[Writer]:
-    """Write a tar file that appears under its name only when the block is over without an error.
+    """Write a tar file that appears under its name only if the block ends without an error.
 
     Times, owners and modes are fixed, so that equal members give equal bytes.
 
     Args:
-        place: Where the file is to be; its folder must exist.
+        place: Final path or URL of the file; its folder must exist.
     """
-    folder = Path(tempfile.gettempdir()) if is_url(place) else Path(place).parent
-    name = str(place).rpartition("/")[2]
-    aside = folder / f".{name}.{os.getpid()}.part"
-    try:
-        with tarfile.open(aside, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with atomic_path(place) as part:
+        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
 
             def add(name: str, data: bytes) -> None:
                 member = tarfile.TarInfo(name)
@@ -52,10 +47,7 @@ def write_tar(place: Location) -> Iterator[Writer]:
 
             writer = Writer(add)
             yield writer
-        writer.bytes, writer.sha256 = aside.stat().st_size, checksum(aside)
-        move_to(aside, place)
-    finally:
-        aside.unlink(missing_ok=True)
+        writer.bytes, writer.sha256 = part.stat().st_size, checksum(part)
 
 
 def checksum(path: Path) -> str:

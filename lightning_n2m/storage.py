@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,23 +137,33 @@ def write_atomic(place: Location, data: bytes | str) -> None:
         system, path = filesystem(str(place))
         system.pipe_file(path, content)
         return
-    with atomic_path(Path(place)) as part:
+    with atomic_path(place) as part:
         part.write_bytes(content)
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
-    """A new empty file beside ``target``, which takes its name once the block has ended without an error.
+def atomic_path(target: Location) -> Iterator[Path]:
+    """A new empty local file, which becomes ``target`` once the block has ended without an error.
 
     A reader sees the old file or the complete new one, never a part. The temporary name is random and is
-    created exclusively, so that a symbolic link in its place is never followed.
+    created exclusively, so that a symbolic link in its place is never followed. For a URL, the file lies in
+    a private temporary folder and is uploaded at the end.
 
     Args:
-        target: Final path; its folder must exist.
+        target: Final path, whose folder must exist, or a URL.
 
     Yields:
-        Path of the temporary file, ``.NAME.RANDOM.part``.
+        Path of the temporary file: ``.NAME.RANDOM.part`` beside a target path.
     """
+    if is_url(target):
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "part"
+            part.touch()
+            yield part
+            system, path = filesystem(str(target))
+            system.put_file(str(part), path)
+        return
+    target = Path(target)
     part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -168,19 +178,3 @@ def remove_partial_files(folder: Location) -> None:
     if not is_url(folder):
         for path in Path(folder).glob(".*.part"):
             path.unlink(missing_ok=True)
-
-
-def copy_from(place: Location, target: Path) -> None:
-    """Copy a file to a path of this machine, where it appears only when it is complete."""
-    with atomic_path(target) as part, open_read(place) as source, open(part, "wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-
-
-def move_to(source: Path, place: Location) -> None:
-    """Put a file of this machine under its final name; for a path it must lie on the same disk."""
-    if is_url(place):
-        system, path = filesystem(str(place))
-        system.put_file(str(source), path)
-        source.unlink()
-    else:
-        source.replace(place)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_pipeline.starter_corpus import debian
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import atomic_path
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,8 @@ def _prove(package: Package, root: Path) -> None:
 
 def _copy(source: Path, target: Path) -> Path:
     if not target.exists():
-        aside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, aside)
-        aside.replace(target)
+        with atomic_path(target) as part:
+            shutil.copyfile(source, part)
     return target
 
 

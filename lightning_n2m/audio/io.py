@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import write_atomic
 
 # What libsndfile says of a FLAC that was written to a pipe and never learnt its length; it cannot seek there.
 UNKNOWN_LENGTH = 2**63 - 1
@@ -160,7 +161,7 @@ def encode(
 def write(path: str | Path, samples: Tensor, sample_rate: int, subtype: str = "PCM_16") -> Path:
     """Write ``(channels, time)`` as the format that the file name ends in.
 
-    The file appears under its name only when it is complete: it is written aside and renamed.
+    The write is atomic: the file appears under its name only when it is complete.
 
     Raises:
         InputError: if libsndfile does not know the ending, or cannot write such files.
@@ -169,10 +170,5 @@ def write(path: str | Path, samples: Tensor, sample_rate: int, subtype: str = "P
     format = path.suffix.lstrip(".").upper()
     if format == "RAW" or not soundfile.check_format(format, subtype):
         raise InputError(f"{path}: cannot write '{path.suffix}' files; end the name in .wav or .flac.")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(encode(samples, sample_rate, format, subtype))
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_atomic(path, encode(samples, sample_rate, format, subtype))
     return path

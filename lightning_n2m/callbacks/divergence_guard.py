@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_n2m.errors import TrainingFailure
 from lightning_n2m.stages.base import Stage
+from lightning_n2m.storage import write_atomic
 
 FOLDER = "failures"
 
@@ -111,9 +112,8 @@ class DivergenceGuard(Callback):
         record = {"step": step, "rank": trainer.global_rank, "reason": reason, "clips": clips}
         path = Path(trainer.default_root_dir) / FOLDER / f"step-{step:08d}-rank-{trainer.global_rank}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.part")
-        aside.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        return aside.replace(path)
+        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        return path
 
     def state_dict(self) -> dict[str, Any]:
         """What the judgement rests on: a resumed run judges the same."""

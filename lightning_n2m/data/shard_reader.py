@@ -52,7 +52,7 @@ class ShardFile:
     def open(self) -> BinaryIO:
         """The tar file's bytes, over the cache if there is one."""
         if self.cache and is_url(self.path):
-            return open_read(self.cache.fetch(self.path, self.shard.sha256))
+            return open_read(self.cache.fetch(self.path, self.shard.sha256, self.shard.bytes))
         return open_read(self.path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 import sys
 import time
@@ -24,6 +23,7 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.metric import merge_metrics
 from lightning_n2m.mulan.joint import fingerprint
 from lightning_n2m.stages.result import GeneratedClip
+from lightning_n2m.storage import write_atomic
 
 
 class EvaluationCallback(Callback):
@@ -80,9 +80,7 @@ class EvaluationCallback(Callback):
                 )
             prompts = earlier | prompts
         (folder / "generated").mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        aside.write_text(json.dumps(settings | {"prompts": prompts}, indent=1), encoding="utf-8")
-        aside.replace(path)
+        write_atomic(path, json.dumps(settings | {"prompts": prompts}, indent=1))
 
     def on_test_batch_start(
         self,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import write_atomic
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ class MetricValue:
 def write_metrics(path: Path, figures: Sequence[MetricValue]) -> None:
     """Write a JSON list of figures; numbers are rounded to five digits, and what is not known is null."""
     rows = [{key: _rounded(value) for key, value in dataclasses.asdict(figure).items()} for figure in figures]
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    aside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    aside.replace(path)
+    write_atomic(path, f"[\n{lines}\n]\n")
 
 
 def read_metrics(path: Path) -> list[MetricValue]:

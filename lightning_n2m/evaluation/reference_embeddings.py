@@ -21,6 +21,7 @@ from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import ShardFile, read_shard
 from lightning_n2m.evaluation.embedders import Embedder, PatchEmbedder
 from lightning_n2m.evaluation.tags import hear
+from lightning_n2m.storage import write_atomic
 
 RATE = 16_000
 EVALUATED_SECONDS = 10.0
@@ -164,9 +165,7 @@ def _embed_shard(file: ShardFile, embedders: Sequence[Embedder], path: Path) -> 
         clips.append(clip.to_json().decode())
         rows.append(_hear(audio, embedders))
     tensors = {name: torch.stack([row[name] for row in rows]).half().contiguous() for name in rows[0]}
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_bytes(save(tensors, {"clips": json.dumps(clips)}))
-    aside.replace(path)
+    write_atomic(path, save(tensors, {"clips": json.dumps(clips)}))
 
 
 def _hear(audio: Tensor, embedders: Sequence[Embedder]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
+from lightning_n2m.storage import atomic_path
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
@@ -84,12 +85,11 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {WEIGHTS: folder / f".{WEIGHTS}.part", CONFIG: folder / f".{CONFIG}.part"}
-    # As bytes: safetensors would make a file that only its owner may read.
-    parts[WEIGHTS].write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
-    parts[CONFIG].write_text(yaml.safe_dump({"model": config}, sort_keys=False), encoding="utf-8")
-    for name, part in parts.items():
-        part.replace(folder / name)
+    # Both files are complete before either takes its name.
+    with atomic_path(folder / CONFIG) as config_part, atomic_path(folder / WEIGHTS) as weights_part:
+        # As bytes: safetensors would make a file that only its owner may read.
+        weights_part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
+        config_part.write_text(yaml.safe_dump({"model": config}, sort_keys=False), encoding="utf-8")
     return folder
 
 
