@@ -216,7 +216,7 @@ def _listen(origin: Origin, audio: Path | bytes, minimum_seconds: float) -> tupl
         raise _Reject("silent", f"below {_SILENCE_DB} dBFS throughout, when its channels are mixed")
     if level > 0:
         raise _Reject("too loud", f"{level:.1f} dB above full scale: samples must lie within -1 and 1")
-    found = Track("", origin.path, info.sample_rate, frames, origin.name)
+    found = Track("", origin.path, info.sample_rate, frames, source=origin.name)
     known = {**_from_tags(info.tags), **_from_sidecar(origin.sidecar)}
     return replace(found, **known), signature.bits().tobytes()
 

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from data_pipeline.tar import checksum
-from lightning_n2m.data.schema import Split
+from lightning_n2m.data.schema import Split, TrackMetadata
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import atomic_path
 
 REJECTED = "rejected.jsonl"
 # What a metadata file may say of a track; the rest comes from the audio itself.
@@ -22,25 +23,14 @@ _SPLITS = get_args(Split)
 
 
 @dataclass(frozen=True)
-class Track:
-    """One line of the manifest.
+class Track(TrackMetadata):
+    """One line of the manifest; the fields of `TrackMetadata` are those that its clips inherit.
 
     Args:
         track_id: First 16 hexadecimal digits of the SHA-256 of the file.
         path: Where the file is: a path, a URL, or ``TAR::OFFSET+SIZE``.
         sample_rate: Its rate in Hz.
         frames: Its length in frames.
-        source: Where it came from: its path within the collection, unless the metadata says more.
-        title: Title; empty when unknown, as all text fields.
-        artist: Artist or composer.
-        album: Album or collection.
-        year: Year of release, as text.
-        genres: Genres, most telling first.
-        tags: Further short tags.
-        descriptions: Sentences about the track.
-        licence: Licence of the recording.
-        truth: Facts known exactly.
-        split: Split that its metadata assigns, as public sets have theirs; empty to draw one.
         decoder: ``ffmpeg`` where libsndfile cannot read the file.
     """
 
@@ -48,17 +38,6 @@ class Track:
     path: str
     sample_rate: int
     frames: int
-    source: str
-    title: str = ""
-    artist: str = ""
-    album: str = ""
-    year: str = ""
-    genres: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    descriptions: tuple[str, ...] = ()
-    licence: str = ""
-    truth: dict[str, Any] = field(default_factory=dict)
-    split: Split | Literal[""] = ""
     decoder: str = ""
 
     @property
@@ -97,14 +76,9 @@ def identity(audio: Path | bytes) -> str:
 
 
 def write_lines(path: Path, items: Iterable[Track | Rejected]) -> None:
-    """Write JSON lines as they come, aside first."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.writelines(item.to_json() + "\n" for item in items)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Write JSON lines one at a time, in an atomic write."""
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.writelines(item.to_json() + "\n" for item in items)
 
 
 def counts(reasons: dict[str, int]) -> str:

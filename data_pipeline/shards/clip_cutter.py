@@ -102,17 +102,7 @@ def _cut(item: Track, source: Path | bytes, cutting: Cutting) -> list[tuple[Clip
             start_s=round(first / rate, 6),
             duration_s=cutting.seconds,
             sample_rate=SAMPLE_RATE,
-            title=item.title,
-            artist=item.artist,
-            album=item.album,
-            year=item.year,
-            genres=item.genres,
-            tags=item.tags,
-            descriptions=item.descriptions,
-            licence=item.licence,
-            source=item.source,
-            truth=item.truth,
-            split=item.split,
+            **item.metadata(),
         )
         found.append((clip, _encode(master, cutting, clip.key)))
     return found

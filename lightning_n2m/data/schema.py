@@ -33,34 +33,24 @@ FORMAT = 1
 AUDIO_FORMATS = ("flac", "opus", "ogg", "wav", "npy")
 
 
-@dataclass(frozen=True)
-class Clip:
-    """What is known of one clip.
+@dataclass(frozen=True, kw_only=True)
+class TrackMetadata:
+    """What is known of a track besides its audio; a manifest's track and a shard's clip share it.
 
     Args:
-        track_id: Identity of the track, from its content.
-        clip: Number of the clip within its track, from 0.
-        start_s: Where the clip begins in its track, in seconds.
-        duration_s: Length in seconds.
-        sample_rate: Rate of the stored audio in Hz.
         title: Title of the track; empty when unknown, as all text fields.
         artist: Artist or composer.
         album: Album or collection.
         year: Year of release, as text.
-        genres: Genres, most telling first.
+        genres: Genres, most specific first.
         tags: Further short tags: instruments, moods, tempo words.
-        descriptions: Sentences about the track that came with it.
+        descriptions: Sentences about the track from its publisher.
         licence: Licence of the recording.
-        source: Where the track came from: a path relative to its collection, or a URL.
-        truth: Facts known exactly, for instance of rendered music: tempo, key, instruments.
+        source: Origin of the track: a path relative to its collection, or a URL.
+        truth: Exact facts, for instance of rendered music: tempo, key, instruments.
         split: Split that the collection itself assigns; empty where it was drawn (`split_of`).
     """
 
-    track_id: str
-    clip: int
-    start_s: float
-    duration_s: float
-    sample_rate: int
     title: str = ""
     artist: str = ""
     album: str = ""
@@ -72,6 +62,29 @@ class Clip:
     source: str = ""
     truth: dict[str, Any] = field(default_factory=dict)
     split: Split | Literal[""] = ""
+
+    def metadata(self) -> dict[str, Any]:
+        """The fields of this class only, as keyword arguments for another class that shares them."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(TrackMetadata)}
+
+
+@dataclass(frozen=True)
+class Clip(TrackMetadata):
+    """What is known of one clip; the fields of `TrackMetadata` describe its track.
+
+    Args:
+        track_id: Identity of the track, from its content: 16 hexadecimal digits.
+        clip: Number of the clip within its track, from 0.
+        start_s: Start of the clip in its track, in seconds.
+        duration_s: Length in seconds.
+        sample_rate: Rate of the stored audio in Hz.
+    """
+
+    track_id: str
+    clip: int
+    start_s: float
+    duration_s: float
+    sample_rate: int
 
     @property
     def key(self) -> str:

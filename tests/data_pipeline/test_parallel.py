@@ -220,7 +220,7 @@ def test_a_renumbered_stream_decodes_as_before() -> None:
 def test_clips_keep_the_distance_that_is_asked_for(
     length: float, spacing: float, wanted: list | None
 ) -> None:
-    track = Track("0" * 16, "", 24_000, 24_000 * length, "")
+    track = Track("0" * 16, "", 24_000, 24_000 * length)
     found = Cutting(6, 30.0, spacing).starts(track)
     assert np.allclose(np.diff(found), 30 + spacing)
     assert min(found) == pytest.approx(length - max(found) - 30, abs=1e-6)

@@ -120,7 +120,7 @@ def test_cuts_at_other_rates_fall_on_the_sample(rate: int, tmp_path: Path) -> No
     ("length", "number"), [(30.0, 1), (29.96, 1), (59.9, 1), (60.0, 2), (100.0, 3), (400.0, 6)]
 )
 def test_clips_are_spread_evenly_and_do_not_overlap(length: float, number: int) -> None:
-    found = Cutting().starts(Track("0" * 16, "", 24_000, round(length * 24_000), ""))
+    found = Cutting().starts(Track("0" * 16, "", 24_000, round(length * 24_000)))
     assert len(found) == number
     edges = [-30.0, *found, length + 0.05]
     gaps = np.diff(edges) - 30.0
