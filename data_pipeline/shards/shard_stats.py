@@ -26,7 +26,7 @@ class Example:
 
     key: str
     title: str
-    words: str
+    text: str
     audio: bytes
     ending: str
     mel: Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +17,10 @@ from lightning_n2m.evaluation.memorisation import Repetition
 from lightning_n2m.evaluation.metric import MetricValue
 from lightning_n2m.evaluation.metric_suite import ClipPairs, EvaluationResult
 from lightning_n2m.evaluation.reference_embeddings import RATE
+from lightning_n2m.html_page import escape, image, page, player, table
+from lightning_n2m.storage import write_atomic
 
 PICTURES = 16
-_STYLE = """<meta charset="utf-8"><style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-small { color: #555; } img { max-width: 100%; } audio { width: 19rem; }
-</style>"""
 
 
 def write_report(
@@ -40,7 +34,7 @@ def write_report(
     plots = folder / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     scales(judgement.figures).savefig(plots / "figures.png", dpi=110)
-    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in judgement.notes)]
+    parts = [f"<h1>{escape(title)}</h1>", *(f"<p>{escape(note)}</p>" for note in judgement.notes)]
     parts += [
         '<p><a href="audio.html">SampleLogger</a> to every prompt, generated and real.</p>',
         _table(judgement.figures),
@@ -57,11 +51,9 @@ def write_report(
     parts.append(_image("spectrograms.jpg", "Left: generated; right: the real clip of the same prompt."))
     if repetition is not None:
         parts.append(_repetition(repetition, clips))
-    (folder / "audio.html").write_text(_audio(folder, clips), encoding="utf-8")
+    write_atomic(folder / "audio.html", _audio(folder, clips))
     path = folder / "index.html"
-    path.write_text(
-        f"<!doctype html><title>{html.escape(title)}</title>{_STYLE}" + "\n".join(parts), encoding="utf-8"
-    )
+    write_atomic(path, page(title, parts))
     return path
 
 
@@ -125,39 +117,48 @@ def pictures(clips: ClipPairs, count: int = PICTURES) -> Plot:
 
 
 def _table(figures: Sequence[MetricValue]) -> str:
-    rows = ["<tr><th>figure<th>value<th>floor<th>ceiling<th>better<th>n<th>judge</tr>"]
-    rows += [
-        f"<tr><td>{html.escape(f.name)}<td class=number>{f.value:.4g}<td class=number>{f.floor:.4g}"
-        f"<td class=number>{f.ceiling:.4g}<td>{'higher' if f.higher_is_better else 'lower'}"
-        f"<td class=number>{f.n}<td><small>{html.escape(f.judge)}</small></tr>"
+    head = ("figure", "value", "floor", "ceiling", "better", "n", "judge")
+    rows = [
+        (
+            escape(f.name),
+            *(f"{value:.4g}" for value in (f.value, f.floor, f.ceiling)),
+            "higher" if f.higher_is_better else "lower",
+            str(f.n),
+            f"<small>{escape(f.judge)}</small>",
+        )
         for f in figures
     ]
     commands = sorted({f.command for f in figures})
-    shown = "".join(f"<pre>{html.escape(command)}</pre>" for command in commands)
-    return f"<table>{''.join(rows)}</table><p>Measured by</p>{shown}"
+    shown = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
+    return f"{table(head, rows, numbers=(1, 2, 3, 5))}<p>Measured by</p>{shown}"
 
 
 def _image(name: str, caption: str) -> str:
-    return f'<h2>{html.escape(caption)}</h2><img src="plots/{name}" alt="{html.escape(caption)}">'
+    return f"<h2>{escape(caption)}</h2>{image(f'plots/{name}', caption)}"
 
 
 def _repetition(found: Repetition, clips: ClipPairs) -> str:
     """The clips that are nearest to a training clip, flagged ones marked."""
     order = sorted(range(len(found.matches)), key=lambda i: -found.matches[i].embedding)
     first = [*found.flagged, *(i for i in order if i not in found.flagged)][: max(5, len(found.flagged))]
-    rows = "".join(
-        f"<tr><td>{'FLAGGED' if i in found.flagged else ''}<td>{html.escape(clips.items[i].prompt)}"
-        f"<td class=number>{found.matches[i].embedding:.3f}<td class=number>{found.matches[i].waveform:.3f}"
-        f"<td>{html.escape(found.nearest[i].title or found.nearest[i].key)}</tr>"
+    head = ("flag", "prompt", "by ear", "waveform", "nearest training clip")
+    rows = [
+        (
+            "FLAGGED" if i in found.flagged else "",
+            escape(clips.items[i].prompt),
+            f"{found.matches[i].embedding:.3f}",
+            f"{found.matches[i].waveform:.3f}",
+            escape(found.nearest[i].title or found.nearest[i].key),
+        )
         for i in first
-    )
+    ]
     return (
         "<h2>Memorisation check</h2>"
         f"<p>{len(found.flagged)} of {len(found.matches)} clips are flagged. Thresholds, calibrated on real "
         f"duplicates and on music of held-out tracks: by ear {found.embedding.value:.3f} (held-out music "
         f"reaches {found.embedding.strangers:.3f}, duplicates {found.embedding.duplicates:.3f}), by waveform "
         f"{found.waveform.value:.3f} ({found.waveform.strangers:.3f}, {found.waveform.duplicates:.3f}).</p>"
-        f"<table><tr><th><th>prompt<th>by ear<th>waveform<th>nearest training clip</tr>{rows}</table>"
+        f"{table(head, rows, numbers=(2, 3))}"
     )
 
 
@@ -167,15 +168,9 @@ def _audio(folder: Path, clips: ClipPairs) -> str:
     rows: list[Any] = []
     for item, audio in zip(clips.items, clips.real, strict=True):
         _write_once(folder / "real" / f"{item.key}.flac", audio)
-        players = "".join(
-            f'<td><audio controls preload="none" src="{kind}/{item.key}.flac"></audio>'
-            for kind in ("generated", "real")
-        )
-        rows.append(f"<tr><td>{html.escape(item.prompt)}{players}</tr>")
-    return (
-        f"<!doctype html><title>SampleLogger</title>{_STYLE}<h1>SampleLogger</h1>"
-        f"<table><tr><th>prompt<th>generated<th>real</tr>{''.join(rows)}</table>"
-    )
+        players = [player(f"{kind}/{item.key}.flac", f"{kind} clip") for kind in ("generated", "real")]
+        rows.append([escape(item.prompt), *players])
+    return page("Clips", ["<h1>Clips</h1>", table(("prompt", "generated", "real"), rows)])
 
 
 def _write_once(path: Path, audio: Tensor) -> None:
