@@ -11,11 +11,12 @@ from pathlib import Path
 
 from data_pipeline.parallel import run
 from data_pipeline.progress import progress
+from data_pipeline.starter_corpus.sounds import Edition
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import remove_partial_files, write_atomic
 
 _SETTINGS = "starter.json"
-_VERSION = 2
+_VERSION = {1: 2, 2: 3}  # by edition; raised when the pieces of an edition change
 
 
 def starter(
@@ -25,12 +26,14 @@ def starter(
     workers: int | None = None,
     recorded: bool = True,
     cache: Path | None = None,
+    edition: Edition = 1,
 ) -> None:
     """Build the starter corpus: recordings under Creative Commons, and pieces composed and rendered here.
 
     OUTPUT/recorded holds music from Debian packages, OUTPUT/rendered 30-second pieces whose genre,
     instruments, tempo and key are exactly known, and OUTPUT/metadata.jsonl describes both; give it to
-    'manifest --metadata'. What is done already is not done again. It needs apt-get (Debian or Ubuntu).
+    'manifest --metadata'. An interrupted command continues where it stopped. It needs apt-get (Debian or
+    Ubuntu).
 
     Args:
         output: Folder of the corpus.
@@ -39,9 +42,11 @@ def starter(
         workers: Processes that render; all cores when none is given.
         recorded: Whether to fetch the recordings, some 380 MB.
         cache: Folder for downloaded packages; one in the user's cache when none is given.
+        edition: 1 is what the weights in pretrained/ were trained on. 2 adds sound fonts, recorded drum
+            kits and loops, a wider range of tempi, and captions in more styles.
 
     Raises:
-        InputError: if the folder holds a corpus of another seed, or a package cannot be had.
+        InputError: if the folder holds a corpus of another seed or edition, or a package cannot be fetched.
     """
     from data_pipeline.starter_corpus import debian
 
@@ -49,17 +54,17 @@ def starter(
         raise InputError(f"--pieces {pieces}: give 0 or more.")
     cache = cache or debian.cache_folder()
     (output / "rendered").mkdir(parents=True, exist_ok=True)
-    _claim(output, seed)
+    _claim(output, seed, edition)
     remove_partial_files(output / "rendered")
     lines: list[dict[str, object]] = []
     if recorded:
         from data_pipeline.starter_corpus.recordings import fetch
 
         lines += fetch(output / "recorded", cache)
-    units = [Unit(seed, number, str(output / "rendered"), str(cache)) for number in range(pieces)]
+    units = [Unit(seed, number, str(output / "rendered"), str(cache), edition) for number in range(pieces)]
     missing = [unit for unit in units if not unit.audio.is_file()]
     if missing:
-        _load_tools(str(cache))  # Fetches what is missing once, before the workers would all do so.
+        _load_tools(str(cache), edition)  # Downloads once, before every worker would.
     with progress("composing and rendering", pieces, "pieces", pieces - len(missing)) as report:
         for _ in run(render, missing, workers):
             report()
@@ -74,9 +79,9 @@ def starter(
     print(f"{len(lines)} tracks ({pieces} rendered) and {output / 'metadata.jsonl'} are ready.")
 
 
-def _claim(output: Path, seed: int) -> None:
+def _claim(output: Path, seed: int, edition: Edition) -> None:
     path = output / _SETTINGS
-    settings = {"seed": seed, "version": _VERSION}
+    settings = {"seed": seed, "version": _VERSION[edition]}
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found != settings:
@@ -89,12 +94,13 @@ def _claim(output: Path, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece to make: seed and number, the folder to write to, and the cache of packages."""
+    """One piece to render: seed and number, the folder to write to, the cache of packages, the edition."""
 
     seed: int
     number: int
     folder: str
     cache: str
+    edition: Edition = 1
 
     @property
     def audio(self) -> Path:
@@ -108,12 +114,12 @@ class Unit:
 
 
 @functools.cache
-def _load_tools(cache: str):  # type: ignore[no-untyped-def]
+def _load_tools(cache: str, edition: Edition):  # type: ignore[no-untyped-def]
     """MMA and the synthesizer with its sound fonts: loaded once a process."""
     from data_pipeline.starter_corpus.mma import Accompanist
     from data_pipeline.starter_corpus.synthesizer import Synthesizer
 
-    return Accompanist(Path(cache)), Synthesizer(Path(cache))
+    return Accompanist(Path(cache)), Synthesizer(Path(cache), edition)
 
 
 def render(unit: Unit) -> int:
@@ -124,27 +130,38 @@ def render(unit: Unit) -> int:
     """
     import torch
 
-    from data_pipeline.starter_corpus import arrangement, description, mix, splits
+    from data_pipeline.starter_corpus import arrangement, description, loops, mix, sounds, splits
     from data_pipeline.starter_corpus.synthesizer import RATE
     from lightning_n2m.audio import io, resample
     from lightning_n2m.data.schema import SAMPLE_RATE
 
-    accompanist, synthesizer = _load_tools(unit.cache)
-    piece = arrangement.arrange(arrangement.plan(unit.seed, unit.number), accompanist)
+    accompanist, synthesizer = _load_tools(unit.cache, unit.edition)
+    piece = arrangement.arrange(arrangement.plan(unit.seed, unit.number, unit.edition), accompanist)
     truth = piece.truth
-    stems = [
-        synthesizer.render(part, truth.sound_font, arrangement.SECONDS)
-        for part in (piece.lead, piece.rest, piece.drums)
-    ]
-    master = resample.resample_file(torch.from_numpy(mix.mix(*stems))[None], RATE, SAMPLE_RATE)
+    lead, rest = (
+        synthesizer.render(part, truth.sound_font, arrangement.SECONDS) for part in (piece.lead, piece.rest)
+    )
+    if truth.drum_loop:
+        loop = sounds.loops()[truth.drum_loop]
+        samples, _ = loops.read(loop, Path(unit.cache))
+        drums = loops.at_tempo(samples, loop.beats, truth.tempo_bpm, arrangement.SECONDS, RATE)
+    else:
+        drums = synthesizer.render_drums(piece.drums, truth.sound_font, truth.drum_kit, arrangement.SECONDS)
+    master = resample.resample_file(torch.from_numpy(mix.mix(lead, rest, drums))[None], RATE, SAMPLE_RATE)
+    captions = description.sentences if unit.edition == 1 else description.varied_sentences
     facts = {
         "title": description.title(truth),
         "genres": [truth.genre],
         "tags": description.tags(truth),
-        "descriptions": description.sentences(truth, random.Random(f"words {truth.seed}")),
-        "licence": "CC0-1.0",
+        "descriptions": captions(truth, random.Random(f"words {truth.seed}")),
+        "licence": sounds.licence(truth.sound_font, truth.drum_kit),
         "source": f"starter corpus, piece {truth.seed}",
-        "truth": dataclasses.asdict(truth),
+        # Facts that only the second edition has are left away where they are empty.
+        "truth": {
+            name: value
+            for name, value in dataclasses.asdict(truth).items()
+            if value or name not in ("drum_kit", "drum_loop")
+        },
         "split": splits.split(truth),
     }
     write_atomic(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")

@@ -11,10 +11,11 @@ from data_pipeline.starter_corpus.description import Truth, tempo_word
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform, programs
 from data_pipeline.starter_corpus.harmony import Key, Mode, progression
 from data_pipeline.starter_corpus.instruments import INSTRUMENTS, NAMES, Instrument, family_of
+from data_pipeline.starter_corpus.loops import fits
 from data_pipeline.starter_corpus.melody import METRES, Note, compose
 from data_pipeline.starter_corpus.patterns import accompany
+from data_pipeline.starter_corpus.sounds import Edition, fonts, kits, loops
 from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER, Style
-from data_pipeline.starter_corpus.synthesizer import FONTS
 
 if TYPE_CHECKING:
     from data_pipeline.starter_corpus.mma import Accompanist
@@ -29,11 +30,13 @@ _LOW = {
     "marimba": 45,
 }
 Kind = Literal["band", "solo", "duo"]
+# Straight 4/4 styles in which a recorded drum loop may replace the groove's own drums.
+_LOOP_GENRES = frozenset({"techno", "trance", "house", "disco", "funk", "hip hop", "rock"})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a piece is to be, before a note of it is written."""
+    """Every choice for a piece, made before its notes are composed."""
 
     seed: str
     kind: Kind
@@ -46,6 +49,8 @@ class Plan:
     drums: bool
     sound_font: str
     numerals: str
+    drum_kit: str = ""
+    drum_loop: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,18 @@ class Piece:
     truth: Truth
 
 
-def plan(seed: int, number: int) -> Plan:
-    """Draw what piece ``number`` is to be; it does not depend on how many pieces are made.
+def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
+    """Draw the choices for piece ``number``; they do not depend on how many pieces are rendered.
+
+    The second edition has more sound fonts, recorded drum kits and loops, and a wider range of tempi.
 
     Args:
         seed: Seed of the corpus.
         number: Number of the piece, from 0.
+        edition: Edition of the corpus.
     """
-    rng = random.Random(f"plan {seed} {number}")
+    name = f"{seed}/{number}" if edition == 1 else f"{edition}/{seed}/{number}"
+    rng = random.Random(f"plan {seed} {number}" if edition == 1 else f"plan {name}")
     kind: Kind = rng.choices(("band", "solo", "duo"), (0.6, 0.28, 0.12))[0]  # type: ignore[assignment]
     style = rng.choice(BANDS if kind == "band" else CHAMBER)
     lead = INSTRUMENTS[rng.choice(style.leads)]
@@ -75,21 +84,38 @@ def plan(seed: int, number: int) -> Plan:
         groove = rng.choice(style.figures)
     if kind == "duo":
         partner = INSTRUMENTS[rng.choice([name for name in ACCOMPANISTS if name != lead.name])]
-    tempo = rng.randint(*style.tempo)
+    slowest, fastest = style.tempo
+    if edition > 1:
+        slowest, fastest = max(50, round(slowest / 1.12)), min(200, round(fastest * 1.12))
+    tempo = rng.randint(slowest, fastest)
     if groove == "slow waltz":
         tempo = min(tempo, 100)
+    key = Key(rng.randrange(12), mode)
+    drums = kind == "band" and rng.random() >= style.drumless
+    sound_font = rng.choice(sorted(fonts(edition)))
+    numerals = rng.choice(style.minor if mode == "minor" else style.major)
+    drum_kit = drum_loop = ""
+    if edition > 1 and drums:
+        # A third of the drums is a recorded kit; of the others, straight styles may have a recorded loop.
+        source = rng.random()
+        if source < 0.33:
+            drum_kit = rng.choice(sorted(kits(edition)))
+        elif style.genre in _LOOP_GENRES and style.metre == "4/4":
+            drum_loop = rng.choice([*(name for name, loop in loops().items() if fits(loop, tempo)), ""])
     return Plan(
-        seed=f"{seed}/{number}",
+        seed=name,
         kind=kind,
         style=style,
         groove=groove,
-        key=Key(rng.randrange(12), mode),
+        key=key,
         tempo=tempo,
         lead=lead,
         partner=partner,
-        drums=kind == "band" and rng.random() >= style.drumless,
-        sound_font=rng.choice(sorted(FONTS)),
-        numerals=rng.choice(style.minor if mode == "minor" else style.major),
+        drums=drums,
+        sound_font=sound_font,
+        numerals=numerals,
+        drum_kit=drum_kit,
+        drum_loop=drum_loop,
     )
 
 
@@ -141,11 +167,11 @@ def _below(left: list[Note], melody: list[Note]) -> list[Note]:
 
 
 def _truth(chosen: Plan, rest: list[Event], drums: bool) -> Truth:
-    # Channels that only click or hiss are no instruments to speak of.
-    heard = [program for program in programs(rest, SECONDS - 1) if program < 112 or program == 114]
+    # Channels that only click or hiss do not count as instruments.
+    sounding = [program for program in programs(rest, SECONDS - 1) if program < 112 or program == 114]
     lead = chosen.lead
     names = list(
-        dict.fromkeys([lead.name, *(NAMES[program] for program in heard if program != lead.program)])
+        dict.fromkeys([lead.name, *(NAMES[program] for program in sounding if program != lead.program)])
     )
     return Truth(
         genre=chosen.style.genre,
@@ -157,9 +183,11 @@ def _truth(chosen: Plan, rest: list[Event], drums: bool) -> Truth:
         metre=chosen.style.metre,
         instruments=tuple(names),
         lead=lead.name,
-        families=tuple(sorted({family_of(program) for program in [lead.program, *heard]})),
+        families=tuple(sorted({family_of(program) for program in [lead.program, *sounding]})),
         drums=drums,
         solo=len(names) == 1 and not drums,
         sound_font=chosen.sound_font,
         seed=chosen.seed,
+        drum_kit=chosen.drum_kit if drums else "",
+        drum_loop=chosen.drum_loop if drums else "",
     )

@@ -19,13 +19,15 @@ class Truth:
         key: Tonic as written, for instance ``Eb``.
         mode: ``major`` or ``minor``.
         metre: Time signature.
-        instruments: All instruments heard, without the drums, the lead first.
+        instruments: All instruments that sound, without the drums, the lead first.
         lead: Instrument of the melody.
         families: Their families, sorted.
-        drums: Whether drums are heard.
+        drums: Whether there are drums.
         solo: Whether one instrument plays alone.
         sound_font: Sound font that it was rendered with.
-        seed: Seed and number of the piece, from which it can be made again.
+        seed: Edition (from the second on), seed and number of the piece, which determine it.
+        drum_kit: Recorded drum kit, if one plays the drums.
+        drum_loop: Recorded drum loop, if one replaces them.
     """
 
     genre: str
@@ -42,6 +44,8 @@ class Truth:
     solo: bool
     sound_font: str
     seed: str
+    drum_kit: str = ""
+    drum_loop: str = ""
 
 
 RESERVED = 0.06
@@ -50,8 +54,8 @@ RESERVED = 0.06
 def is_reserved(truth: Truth) -> bool:
     """Whether a piece belongs to a combination that no model may train on.
 
-    Of all combinations of lead, genre and tempo word a fixed share is set apart, so that what is
-    asked of a model there it has heard in parts but never together.
+    A fixed share of all combinations of lead, genre and tempo word is held out: a model has seen
+    each part in training, but never the three together.
     """
     combination = f"reserved {truth.lead} {truth.genre} {truth.tempo}"
     return int.from_bytes(hashlib.sha256(combination.encode()).digest()[:8], "big") / 2**64 < RESERVED
@@ -141,7 +145,7 @@ def title(truth: Truth) -> str:
 def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
     """Four or five sentences, each of another kind.
 
-    Half of what a stage is told of a piece, tags included, gives its tempo in beats a minute.
+    Half of the elements of the text batch, tags included, give the tempo in beats per minute.
 
     Args:
         truth: Facts of the piece.
@@ -179,6 +183,75 @@ def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
         chosen.append(feeling)
     chosen.append(f"{_article(words.noun)} at {bpm} bpm.")
     return tuple(dict.fromkeys(map(_capital, chosen)))
+
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+def number_words(number: int) -> str:
+    """A whole number from 0 to 999 in words: ``one hundred and twenty``."""
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
+    hundreds, rest = divmod(number, 100)
+    return f"{_ONES[hundreds]} hundred" + (f" and {number_words(rest)}" if rest else "")
+
+
+def varied_sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
+    """Captions of the second edition: the sentences of the first, and three in other styles.
+
+    A list of keywords, a short phrase as people type it, and a line of tempo and key, each with facts left
+    out at random; tempo and key are written as numbers, symbols or words.
+
+    Args:
+        truth: Facts of the piece.
+        rng: Source of the choice of words.
+    """
+    spoken_key = truth.key[0] + {"b": " flat", "#": " sharp"}.get(truth.key[1:], "")
+    symbol = truth.key + ("m" if truth.mode == "minor" else "")
+    key = rng.choice([f"{truth.key} {truth.mode}", f"{spoken_key} {truth.mode}", f"key of {symbol}", symbol])
+    bpm = rng.choice(
+        [
+            f"{truth.tempo_bpm} bpm",
+            f"{truth.tempo_bpm}bpm",
+            f"{truth.tempo_bpm} beats per minute",
+            f"{number_words(truth.tempo_bpm)} bpm",
+            f"tempo {truth.tempo_bpm}",
+        ]
+    )
+    mood = rng.choice(_LOUD_MOODS[truth.mode] if truth.genre in _LOUD else _MOODS[truth.mode, truth.tempo])
+    drums = "drums" if truth.drums else "no drums"
+    facts = [*truth.instruments[:4], truth.tempo, mood, bpm, key, drums, "instrumental"]
+    kept = [fact for fact in facts if rng.random() < 0.6]
+    rng.shuffle(kept)
+    keywords = ", ".join([truth.genre, *kept])
+    phrase = " ".join([rng.choice([truth.tempo, mood, f"{mood} {truth.tempo}"]), truth.genre, truth.lead])
+    numbers = rng.choice([f"{bpm}, {key}", f"{key}, {bpm}", bpm, key])
+    return (*sentences(truth, rng), keywords, phrase, numbers)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,37 +11,29 @@ import numpy as np
 from data_pipeline.starter_corpus import debian
 from data_pipeline.starter_corpus.events import DRUMS, Event
 from data_pipeline.starter_corpus.instruments import is_bass
+from data_pipeline.starter_corpus.sounds import Edition, fonts, kits
 from lightning_n2m.errors import InputError
 
-RATE = (
-    48_000  # Pitched-up samples alias at the output rate, so notes are made at twice the 24 kHz that is kept.
-)
-FONTS = {
-    "FluidR3_GM": ("fluid-soundfont-gm", "usr/share/sounds/sf2/FluidR3_GM.sf2"),
-    "MuseScore_General_Lite": (
-        "musescore-general-soundfont-small",
-        "usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
-    ),
-}
-# MuseScore_General shapes these (pianos; synthesizer effects) with modulators, which tinysoundfont
-# does not know: they come out muffled or nearly silent. FluidR3 plays them instead.
-_NEED_FLUID = frozenset({0, 1, 2, 3, *range(88, 104)})
-_LEVEL_DB = -36.0  # What every instrument is turned down to before the mix.
+# Samples that are pitched up alias at the output rate: notes are rendered at twice the 24 kHz that is kept.
+RATE = 48_000
+_FALLBACK_FONT = "FluidR3_GM"
+_LEVEL_DB = -36.0  # Level that every instrument is turned down to before the mix.
 
 
 class Synthesizer:
-    """Both sound fonts, loaded once, every instrument brought to the same loudness.
+    """All sound fonts of an edition, loaded once; every instrument is brought to the same loudness.
 
-    Sound fonts differ by 20 dB between instruments, which would bury a melody or make it shout.
+    Sound fonts differ by 20 dB between instruments, which would bury or overstate a melody.
 
     Args:
         cache: Folder that keeps unpacked Debian packages.
+        edition: Edition of the corpus.
 
     Raises:
-        InputError: if a sound font or tinysoundfont itself cannot be had.
+        InputError: if a sound font cannot be fetched, or tinysoundfont is not installed.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, edition: Edition = 1) -> None:
         try:
             import tinysoundfont
         except ImportError as error:
@@ -49,9 +42,10 @@ class Synthesizer:
             ) from error
 
         self._synth = tinysoundfont.Synth(samplerate=RATE)
+        self._gm_fonts, self._kits = fonts(edition), kits(edition)
         self._fonts = {
-            name: self._synth.sfload(str(debian.file(package, path, cache)))
-            for name, (package, path) in FONTS.items()
+            sound.name: self._synth.sfload(str(debian.file(sound.package, sound.path, cache)))
+            for sound in (*self._gm_fonts.values(), *self._kits.values())
         }
         self._gains: dict[tuple[str, int, bool], float] = {}
 
@@ -63,7 +57,7 @@ class Synthesizer:
         self._synth.program_select(channel, self._fonts[font], 0, program, drums)
 
     def _reset(self) -> None:
-        """Silence: what one piece leaves behind must not be heard in the next, nor change its bytes."""
+        """Silence every channel: one piece must not sound in the next, nor change its bytes."""
         for font in self._fonts:
             for channel in range(16):
                 self._select(channel, font, 0, False)
@@ -94,7 +88,7 @@ class Synthesizer:
 
         Args:
             events: In order of time.
-            font: A key of `FONTS`.
+            font: Name of a sound font, or of a drum kit for its own keys.
             seconds: Length to render.
 
         Returns:
@@ -131,9 +125,42 @@ class Synthesizer:
         parts.append(self._generate(round(seconds * RATE) - done))
         return np.concatenate(parts)
 
-    @staticmethod
-    def _font(font: str, event: Event) -> str:
-        return "FluidR3_GM" if event.channel != DRUMS and event.value in _NEED_FLUID else font
+    def render_drums(self, events: Iterable[Event], font: str, kit: str, seconds: float) -> np.ndarray:
+        """Play drums with a recorded kit; the font plays the keys that the kit lacks.
+
+        Args:
+            events: Events of the drum channel, in order of time.
+            font: Name of a sound font.
+            kit: Name of a drum kit, or empty for the drums of the font.
+            seconds: Length to render.
+
+        Returns:
+            Mono float32 samples at `RATE`.
+        """
+        if not kit:
+            return self.render(events, font, seconds)
+        keys = frozenset(self._kits[kit].keys)
+        # Most kits have one bass drum; General MIDI has two, 35 and 36.
+        events = [
+            dataclasses.replace(event, value=36)
+            if event.kind in ("on", "off") and event.value == 35 and 35 not in keys
+            else event
+            for event in events
+        ]
+        own, other = [], []
+        for event in events:
+            if event.kind not in ("on", "off"):
+                own.append(event)
+                other.append(event)
+            else:
+                (own if event.value in keys else other).append(event)
+        if not any(event.kind == "on" for event in other):
+            return self.render(own, kit, seconds)
+        return self.render(own, kit, seconds) + self.render(other, font, seconds)
+
+    def _font(self, font: str, event: Event) -> str:
+        replaced = self._gm_fonts[font].replaced if font in self._gm_fonts else ()
+        return _FALLBACK_FONT if event.channel != DRUMS and event.value in replaced else font
 
     def _program(self, event: Event, font: str) -> None:
         drums = event.channel == DRUMS
