@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_pipeline.captions.labelling.search import SearchMethod
+from data_pipeline.captions.labelling import SearchMethod
 from data_pipeline.captions.vocabulary.table import Name, read_texts
 from data_pipeline.parallel import Engine
 from lightning_n2m.data.schema import read_index

@@ -36,21 +36,21 @@ def package(name: str, cache: Path) -> Path:
                 f"run the starter on Debian or Ubuntu, or unpack {name} into {folder} yourself."
             )
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as aside:
-        got = subprocess.run(["apt-get", "download", name], cwd=aside, capture_output=True, text=True)
-        files = list(Path(aside).glob("*.deb"))
-        if got.returncode or not files:
-            lines = [line for line in got.stderr.splitlines() if line.startswith("E:")]
+    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as download:
+        result = subprocess.run(["apt-get", "download", name], cwd=download, capture_output=True, text=True)
+        files = list(Path(download).glob("*.deb"))
+        if result.returncode or not files:
+            lines = [line for line in result.stderr.splitlines() if line.startswith("E:")]
             raise InputError(
                 f"The Debian package {name} cannot be downloaded ({' '.join(lines) or 'no reason given'}); "
                 "run 'apt-get update' as root and look at the network."
             )
-        tree = Path(aside) / "tree"
+        tree = Path(download) / "tree"
         subprocess.run(["dpkg", "-x", str(files[0]), str(tree)], check=True)
         try:
             tree.rename(folder)
         except OSError:
-            # Another process was quicker; its copy is as good.
+            # Another process has unpacked it in the meantime; its copy is equal.
             if not folder.is_dir():
                 raise
     return folder
@@ -65,7 +65,7 @@ def file(name: str, path: str, cache: Path) -> Path:
         cache: Folder that keeps unpacked packages.
 
     Raises:
-        InputError: if the package cannot be had, or does not hold the file.
+        InputError: if the package cannot be downloaded, or does not hold the file.
     """
     for root in (Path("/"), package(name, cache) if not (Path("/") / path).exists() else Path("/")):
         if (root / path).exists():

@@ -33,7 +33,7 @@ class Event:
 
 
 def load(path: Path) -> list[Event]:
-    """Read a MIDI file, in order of time. Effects other than programs and volumes are passed over."""
+    """Read a MIDI file, in order of time. Events other than notes, programs and volumes are skipped."""
     from tinysoundfont import midi
 
     events = []
@@ -86,7 +86,7 @@ def perform(
 
 
 def programs(events: Iterable[Event], until: float) -> list[int]:
-    """Programs that are really heard before ``until`` seconds, most notes first; drums are not among them."""
+    """Programs that play a note before ``until`` seconds, most notes first, without the drums."""
     current: dict[int, int] = {}
     count: dict[int, int] = {}
     for event in events:

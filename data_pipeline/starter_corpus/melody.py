@@ -16,7 +16,7 @@ class Metre:
 
     Args:
         name: As written, for instance ``3/4``.
-        beats: Beats a bar, of which the tempo counts so many a minute.
+        beats: Beats per bar; the tempo counts these.
         division: Equal parts of a beat: 2, or 3 in compound time.
     """
 

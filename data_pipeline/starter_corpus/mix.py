@@ -1,4 +1,4 @@
-"""Mixing: a melody that is heard, drums that are neither lost nor all there is, an even loudness."""
+"""Mixing: levels of melody, accompaniment and drums, and an even loudness."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def level(samples: np.ndarray) -> np.ndarray:
     """Bring samples to -18 dBFS RMS; peaks bend softly below -1 dBFS instead of being cut.
 
     Raises:
-        RuntimeError: if there is nothing to hear.
+        RuntimeError: if the samples are silent.
     """
     if _level(samples) < -80:
         raise RuntimeError("a rendered piece is silent")

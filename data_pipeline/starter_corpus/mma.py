@@ -20,7 +20,7 @@ class Accompanist:
         cache: Folder that keeps unpacked Debian packages.
 
     Raises:
-        InputError: if MMA cannot be had.
+        InputError: if MMA cannot be fetched.
     """
 
     def __init__(self, cache: Path) -> None:

@@ -7,7 +7,7 @@ import random
 from data_pipeline.starter_corpus.melody import Bar, Metre, Note
 
 # Figures of one bar, taken by turns, and their metre. A figure is a row of "what:beat:length", in
-# beats. What: R root, F fifth below the chord, C the chord, or a number: the so-manieth chord note
+# beats. What: R root, F fifth below the chord, C the chord, or a number n: the n-th chord note
 # upwards from the root. Or it is such numbers alone, at even distances ("012321").
 FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "oom-pah-pah": ("3/4", ("R:0:0.9 C:1:0.5 C:2:0.5", "F:0:0.9 C:1:0.5 C:2:0.5")),

@@ -28,7 +28,7 @@ class Package:
         album: Album; it goes before what the files say.
         genres: Genres of all its tracks, after what the files say.
         title: Regular expression whose group is the title within a file name; the files' own titles
-            are then passed over.
+            are then ignored.
         skip: Files to leave out, by name without ending: they are no music, or twice there.
         stems: Whether each folder holds one song as several stems, to be added up.
     """
@@ -52,7 +52,7 @@ def packages() -> list[Package]:
 
 
 def fetch(folder: Path, cache: Path) -> list[dict[str, object]]:
-    """Copy the music of all packages into a folder, and say what is known of it.
+    """Copy the music of all packages into a folder, and collect its metadata.
 
     Args:
         folder: Where the recordings go, in one folder a package.
@@ -62,7 +62,7 @@ def fetch(folder: Path, cache: Path) -> list[dict[str, object]]:
         Metadata of each file, with ``path`` relative to the parent of the folder.
 
     Raises:
-        InputError: if a package cannot be had, or its copyright file does not say what is expected.
+        InputError: if a package cannot be downloaded, or its copyright file does not say what is expected.
     """
     lines = []
     for package in packages():
@@ -75,14 +75,14 @@ def fetch(folder: Path, cache: Path) -> list[dict[str, object]]:
         target.mkdir(parents=True, exist_ok=True)
         if package.stems:
             songs = sorted({path.parent for path in files})
-            made = [
+            copies = [
                 _add_up([path for path in files if path.parent == song], target / f"{song.name}.flac")
                 for song in songs
             ]
         else:
-            made = [_copy(path, target / path.name) for path in files]
+            copies = [_copy(path, target / path.name) for path in files]
         lines += [
-            {"path": path.relative_to(folder.parent).as_posix(), **_facts(package, path)} for path in made
+            {"path": path.relative_to(folder.parent).as_posix(), **_facts(package, path)} for path in copies
         ]
     return lines
 

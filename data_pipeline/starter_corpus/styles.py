@@ -29,7 +29,7 @@ class Style:
         swing: Where an off-beat falls between two beats: 0.5 straight, 0.66 swung.
         density: From few (0) to many (1) melody notes.
         extra: Lines of MMA that add tracks to the groove.
-        drumless: Share of pieces whose drums are left out.
+        drumless: Share of pieces without drums.
     """
 
     genre: str

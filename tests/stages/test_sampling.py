@@ -70,12 +70,12 @@ def test_a_sampling_that_starts_late_starts_from_the_noised_draft(monkeypatch: p
     torch.testing.assert_close(out, audio, atol=1e-4, rtol=0)
 
 
-def test_a_stage_that_is_told_no_waveform_cannot_start_from_it() -> None:
+def test_a_stage_without_a_stacked_waveform_cannot_start_from_one() -> None:
     bare = UNet1d(1, 8, [1, 1], [4, 40], [1, 1], [False] * 2, [False] * 2, 3, aligned_channels=80)
     sampling = Sampling(num_steps=2, start_time=0.5)
     stage = SpectrogramVocoder(network=bare, objective=Objective(CosineSchedule()), sampling=sampling)
     with pytest.raises(
-        InputError, match=r"sampling\.start_time is 0\.5, but SpectrogramVocoder is told no waveform"
+        InputError, match=r"sampling\.start_time is 0\.5, but SpectrogramVocoder has no stacked waveform"
     ):
         stage.generate([""], 0.2, PerSampleGenerator(0, [0]), torch.zeros(1, 80, 20))
 

@@ -1,1 +1,5 @@
-"""From embeddings to captions: search, draw, and what can be said of the result."""
+"""From embeddings to captions: search, draw, and statistics of the result."""
+
+from typing import Literal
+
+SearchMethod = Literal["exact", "faiss"]

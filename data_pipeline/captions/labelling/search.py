@@ -19,7 +19,6 @@ from torch import Tensor
 from lightning_n2m.errors import InputError
 
 Vectors = NDArray[np.float32]
-SearchMethod = Literal["exact", "faiss"]
 Coarse = Literal["float32", "bfloat16"]
 CLIPS, CAPTIONS = 1024, 2048  # Rows and columns of a block of scores.
 _GROUP = 64

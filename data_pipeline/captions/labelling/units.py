@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.captions.embeddings import Embeddings
-from data_pipeline.captions.labelling.search import SearchMethod, nearest, nearest_by_faiss
+from data_pipeline.captions.labelling import SearchMethod
+from data_pipeline.captions.labelling.search import nearest, nearest_by_faiss
 from data_pipeline.captions.vocabulary.table import Texts
 from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress

@@ -1,39 +1,31 @@
-"""The real accompanist and the real sound fonts, where they are at hand."""
+"""The real accompanist, sound fonts, drum kits and loops."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_pipeline.starter_corpus import debian
 from data_pipeline.starter_corpus.arrangement import arrange, plan
-from data_pipeline.starter_corpus.events import DRUMS, perform
+from data_pipeline.starter_corpus.events import DRUMS, Event, perform
 from data_pipeline.starter_corpus.harmony import Key, progression
+from data_pipeline.starter_corpus.loops import at_tempo, fits, read
 from data_pipeline.starter_corpus.melody import METRES, Note
 from data_pipeline.starter_corpus.mma import Accompanist
+from data_pipeline.starter_corpus.sounds import fonts, kits, loops
 from data_pipeline.starter_corpus.styles import BANDS
-from data_pipeline.starter_corpus.synthesizer import FONTS, RATE, Synthesizer
+from data_pipeline.starter_corpus.synthesizer import RATE, Synthesizer
 
 
-def at_hand(package: str, path: str) -> bool:
-    return (Path("/") / path).exists() or (debian.cache_folder() / package / path).exists()
-
-
+# Whatever is missing is fetched from Debian, as `python -m data_pipeline starter` does.
 @pytest.fixture(scope="module")
 def accompanist() -> Accompanist:
-    if not at_hand("mma", "usr/bin/mma"):
-        pytest.skip("MMA is not on this machine; 'python -m data_pipeline starter' fetches it")
     return Accompanist(debian.cache_folder())
 
 
 @pytest.fixture(scope="module")
 def synthesizer() -> Synthesizer:
-    pytest.importorskip("tinysoundfont")
-    if not all(at_hand(*font) for font in FONTS.values()):
-        pytest.skip("the sound fonts are not on this machine; 'python -m data_pipeline starter' fetches them")
-    return Synthesizer(debian.cache_folder())
+    return Synthesizer(debian.cache_folder(), 2)
 
 
 def pitch(samples: np.ndarray) -> float:
@@ -50,25 +42,25 @@ def pitch(samples: np.ndarray) -> float:
     return RATE / first
 
 
-@pytest.mark.parametrize("font", sorted(FONTS))
+@pytest.mark.parametrize("font", sorted(fonts(2)))
 @pytest.mark.parametrize("program", [0, 4, 16, 19, 21, 24, 40, 46, 48, 56, 65, 71, 73, 81])
 def test_each_font_plays_the_pitch_that_is_written(synthesizer: Synthesizer, font: str, program: int) -> None:
     notes = [Note(index, 1.0, midi, 100) for index, midi in enumerate((60, 64, 67, 69, 72))]
-    heard = synthesizer.render(perform(notes, 0, program, 60), font, 5.0)
+    samples = synthesizer.render(perform(notes, 0, program, 60), font, 5.0)
     for index, note in enumerate(notes):
-        part = heard[round((index + 0.2) * RATE) : round((index + 0.7) * RATE)]
+        part = samples[round((index + 0.2) * RATE) : round((index + 0.7) * RATE)]
         cents = 1200 * np.log2(pitch(part) / (440 * 2 ** ((note.pitch - 69) / 12)))
         # An organ's or trumpet's octave is a matter of its stops; a wrong note is not.
         assert abs((cents + 600) % 1200 - 600) < 40, note
 
 
-@pytest.mark.parametrize("font", sorted(FONTS))
+@pytest.mark.parametrize("font", sorted(fonts(2)))
 def test_instruments_are_equally_loud(synthesizer: Synthesizer, font: str) -> None:
     levels = []
     for program in (0, 6, 19, 24, 30, 40, 46, 56, 73, 81):
         notes = [Note(index / 2, 0.5, midi, 100) for index, midi in enumerate((60, 65, 70, 72))]
-        heard = synthesizer.render(perform(notes, 0, program, 60), font, 2.0)
-        levels.append(10 * np.log10(np.mean(heard**2)))
+        samples = synthesizer.render(perform(notes, 0, program, 60), font, 2.0)
+        levels.append(10 * np.log10(np.mean(samples**2)))
     assert np.ptp(levels) < 9, levels
 
 
@@ -120,3 +112,50 @@ def test_a_piece_sounds_as_its_truth_says(accompanist: Accompanist, synthesizer:
         assert all(event.channel != DRUMS for event in piece.rest)
         lead = synthesizer.render(piece.lead, chosen.sound_font, 4.0)
         assert np.abs(lead).max() > 1e-3
+
+
+def drum_events(keys: list[int]) -> list[Event]:
+    """One hit per half second."""
+    return sorted(
+        event
+        for index, key in enumerate(keys)
+        for event in (
+            Event(index / 2, 2, DRUMS, "on", key, 100),
+            Event(index / 2 + 0.1, 1, DRUMS, "off", key),
+        )
+    )
+
+
+@pytest.mark.parametrize("kit", sorted(kits(2)))
+def test_a_recorded_kit_plays_its_own_keys_and_the_font_the_others(
+    synthesizer: Synthesizer, kit: str
+) -> None:
+    keys = [35, 36, 38, 42, 49, 64, 70]  # 35 is a second bass drum, 64 a conga and 70 maracas
+    samples = synthesizer.render_drums(drum_events(keys), "FluidR3_GM", kit, len(keys) / 2)
+    for index, key in enumerate(keys):
+        hit = samples[round(index / 2 * RATE) : round((index / 2 + 0.4) * RATE)]
+        assert np.sqrt(np.mean(hit**2)) > 1e-3, key
+    font = synthesizer.render_drums(drum_events([38]), "FluidR3_GM", "", 0.5)
+    assert not np.allclose(font, synthesizer.render_drums(drum_events([38]), "FluidR3_GM", kit, 0.5))
+
+
+@pytest.mark.parametrize("name", sorted(loops()))
+def test_the_listed_tempo_of_a_loop_is_that_of_its_file(name: str) -> None:
+    loop = loops()[name]
+    samples, rate = read(loop, debian.cache_folder())
+    assert loop.beats * 60 * rate / len(samples) == pytest.approx(loop.tempo, abs=0.02)
+    assert fits(loop, loop.tempo) and not fits(loop, loop.tempo * 1.3)
+
+
+@pytest.mark.parametrize("tempo", [97.0, 120.0, 133.7])
+def test_beats_of_a_loop_fall_on_the_beats_of_the_piece(tempo: float) -> None:
+    rate, beats = 8000, 4
+    once = np.zeros(rate, dtype=np.float32)
+    once[:: rate // beats] = 1.0  # a click per beat, at 240 beats per minute
+    played = at_tempo(once, beats, tempo, 20.0, rate)
+    assert len(played) == 20 * rate
+    for beat in range(int(20 * tempo / 60) - 1):
+        expected = beat * 60 / tempo * rate
+        window = played[max(0, round(expected) - 40) : round(expected) + 41]
+        found = max(0, round(expected) - 40) + int(np.abs(window).argmax())
+        assert abs(found - expected) < 2, beat
