@@ -11,7 +11,7 @@ import numpy as np
 from data_pipeline.starter_corpus import debian
 from data_pipeline.starter_corpus.events import DRUMS, Event
 from data_pipeline.starter_corpus.instruments import is_bass
-from data_pipeline.starter_corpus.sounds import Edition, fonts, kits
+from data_pipeline.starter_corpus.sounds import Edition, Font, Kit, fonts, kits
 from lightning_n2m.errors import InputError
 
 # Samples that are pitched up alias at the output rate: notes are rendered at twice the 24 kHz that is kept.
@@ -43,9 +43,10 @@ class Synthesizer:
 
         self._synth = tinysoundfont.Synth(samplerate=RATE)
         self._gm_fonts, self._kits = fonts(edition), kits(edition)
+        sounds: list[Font | Kit] = [*self._gm_fonts.values(), *self._kits.values()]
         self._fonts = {
             sound.name: self._synth.sfload(str(debian.file(sound.package, sound.path, cache)))
-            for sound in (*self._gm_fonts.values(), *self._kits.values())
+            for sound in sounds
         }
         self._gains: dict[tuple[str, int, bool], float] = {}
 
