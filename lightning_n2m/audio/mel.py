@@ -9,6 +9,8 @@ import torch
 import torchaudio
 from torch import Tensor
 
+from lightning_n2m.errors import check_range
+
 _LOUDEST = 20.0  # gain of a step of `match_mel`: where there is next to nothing, more would only raise noise
 
 
@@ -40,6 +42,18 @@ class MelSettings:
     floor: float = 1e-4
     low: float = -9.2
     high: float = 2.5
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_range("mel.sample_rate", self.sample_rate, 100, 1_000_000)
+        check_range("mel.channels", self.channels, 1, 4096)
+        check_range("mel.window", self.window, 2, 1 << 20)
+        check_range("mel.hop", self.hop, 1, self.window)
+        check_range("mel.f_max", self.f_max, 0, self.sample_rate / 2)
+        check_range("mel.f_min", self.f_min, 0, self.f_max)
+        check_range("mel.floor", self.floor, 1e-30, 1e30)
+        check_range("mel.low", self.low, -1e6, self.high)
+        check_range("mel.high", self.high, self.low, 1e6)
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.diffusion.schedule import Schedule
+from lightning_n2m.errors import check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
 
@@ -32,6 +33,13 @@ class Augmentation:
     t_max: float = 1.0
     blur_std: tuple[float, float] | None = None
     blur_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_range("augmentation.t_max", self.t_max, 0, 1)
+        check_range("augmentation.blur_probability", self.blur_probability, 0, 1)
+        for std in self.blur_std or ():
+            check_range("augmentation.blur_std", std, 0, 1000)
 
 
 class Conditioner(ABC):

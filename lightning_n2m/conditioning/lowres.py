@@ -12,7 +12,7 @@ from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.resample import fft_upsample, resample
 from lightning_n2m.audio.windows import piecewise
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, check_range
 
 
 class LowResolution(Conditioner):
@@ -37,6 +37,7 @@ class LowResolution(Conditioner):
         emphasis: float = 0.0,
     ) -> None:
         super().__init__(augmentation, scale, emphasis)
+        check_range("low_rate", rate, 100, target_rate)
         self.rate, self.target_rate = rate, target_rate
 
     def degrade(self, audio: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.schedule import NoiseLevel
+from lightning_n2m.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Guidance:
     interval: tuple[float, float] = (0.0, 1.0)
     clip: float | None = 0.995
     limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_range("guidance.scale", self.scale, -1000, 1000)
+        check_range("guidance.rescale", self.rescale, 0, 1)
+        for time in self.interval:
+            check_range("guidance.interval", time, 0, 1)
+        if self.clip is not None:
+            check_range("guidance.clip", self.clip, 0, 1)
+        check_range("guidance.limit", self.limit, 0, 1e6)
 
     def acts_at(self, t: float) -> bool:
         """Whether the unconditional estimate is needed at time ``t``."""

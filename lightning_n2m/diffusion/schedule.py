@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_n2m.errors import check_range
+
 
 @dataclass(frozen=True)
 class NoiseLevel:
@@ -44,6 +46,7 @@ class Schedule(ABC):
     """
 
     def __init__(self, shift: float = 0.0) -> None:
+        check_range("schedule.shift", shift, -100, 100)
         self.shift = shift
 
     @abstractmethod
@@ -74,6 +77,8 @@ class CosineSchedule(Schedule):
 
     def __init__(self, log_snr_max: float = 20.0, log_snr_min: float = -20.0, shift: float = 0.0) -> None:
         super().__init__(shift)
+        check_range("schedule.log_snr_max", log_snr_max, -100, 100)
+        check_range("schedule.log_snr_min", log_snr_min, -100, log_snr_max - 1e-3)
         self.b = math.atan(math.exp(-log_snr_max / 2))
         self.a = math.atan(math.exp(-log_snr_min / 2)) - self.b
 
@@ -103,6 +108,9 @@ class LinearSchedule(Schedule):
         self, beta_0: float = 1e-4, beta_1: float = 0.02, steps: int = 1000, shift: float = 0.0
     ) -> None:
         super().__init__(shift)
+        check_range("schedule.beta_0", beta_0, 1e-12, 1)
+        check_range("schedule.beta_1", beta_1, beta_0, 1)
+        check_range("schedule.steps", steps, 1, 10**6)
         self.beta_0, self.beta_1, self.steps = beta_0, beta_1, steps
 
     def unshifted_log_snr(self, t: Tensor) -> Tensor:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from safetensors.torch import save
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.two_towers import TwoTowers
-from lightning_n2m.stages.bundle import CONFIG, LAST, WEIGHTS, read_config, read_weights
-from lightning_n2m.storage import write_atomic
+from lightning_n2m.stages.bundle import CONFIG, LAST, read_bundle, read_config, write_bundle
+from lightning_n2m.stages.bundle_weights import store
 
 
 def load_towers(folder: str | Path, checkpoint: Path = LAST) -> TwoTowers:
@@ -26,9 +24,10 @@ def load_towers(folder: str | Path, checkpoint: Path = LAST) -> TwoTowers:
         InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
     """
     folder = Path(folder)
-    towers = build_towers(read_config(folder))
+    config, weights = read_bundle(folder, build_towers, prefix="", checkpoint=checkpoint)
+    towers = build_towers(config)
     try:
-        towers.load_state_dict(read_weights(folder, "", checkpoint))
+        towers.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
             f"The weights in {folder} do not fit its {CONFIG}; both must come from one run."
@@ -45,13 +44,8 @@ def save_towers(run: str | Path, folder: str | Path, checkpoint: Path = LAST) ->
         checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
     """
     run, folder = Path(run), Path(folder)
-    weights = {
-        name: tensor.contiguous() for name, tensor in load_towers(run, checkpoint).state_dict().items()
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / CONFIG, yaml.safe_dump({"model": read_config(run)}, sort_keys=False))
-    write_atomic(folder / WEIGHTS, save(weights))
-    return folder
+    weights = load_towers(run, checkpoint).state_dict()
+    return write_bundle(folder, read_config(run), store(weights, half=False))
 
 
 def build_towers(config: dict[str, Any]) -> TwoTowers:
@@ -64,5 +58,5 @@ def build_towers(config: dict[str, Any]) -> TwoTowers:
     parser.add_subclass_arguments(TwoTowers, "model")
     try:
         return parser.instantiate(parser.parse_object({"model": config}))["model"]  # type: ignore[no-any-return]
-    except ArgumentError as error:
+    except (ArgumentError, TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise InputError(f"The joint model's config is not valid: {' '.join(str(error).split())}") from error

@@ -1,8 +1,16 @@
-"""A trained stage on disk: weights and the config that builds it, in one folder."""
+"""A trained stage on disk: weights and the config that builds them, in one folder.
+
+Both files carry the same identifier, a hash of the two together: in the first line of ``config.yaml`` and in
+the metadata of ``weights.safetensors``, which also hold a copy of the config. A new bundle takes effect with
+one rename, that of the weights. Where the identifiers differ, an export stopped between its two renames, and
+the copy of the config is the one that belongs to the weights.
+"""
 
 from __future__ import annotations
 
-import pickle
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +18,37 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.storage import atomic_path
+from lightning_n2m.stages.bundle_config import check_config
+from lightning_n2m.stages.bundle_weights import (
+    WEIGHTS,
+    checkpoint_weights,
+    read_header,
+    read_safetensors,
+    regular_file,
+    shapes_of,
+    store,
+)
+from lightning_n2m.storage import remove_partial_files, write_atomic
+from lightning_n2m.yaml_reader import parse_yaml, read_text
 
-WEIGHTS, CONFIG = "weights.safetensors", "config.yaml"
+CONFIG = "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
+_IDENTIFIER = re.compile(r"# bundle ([0-9a-f]{16})\n")
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that occurs twice twice, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never write an alias."""
+        return True
 
 
 def load_stage(folder: str | Path) -> Stage:
@@ -34,8 +61,9 @@ def load_stage(folder: str | Path) -> Stage:
         InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
     """
     folder = Path(folder)
-    stage = build_stage(read_config(folder))
-    if not _loads(stage, read_weights(folder)):
+    config, weights = read_bundle(folder, lambda config: build_stage(config).network)
+    stage = build_stage(config)
+    if not _load_weights(stage, weights):
         raise InputError(f"The weights in {folder} do not fit its {CONFIG}; both must come from one run.")
     return stage.eval().requires_grad_(False)
 
@@ -52,16 +80,16 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """
     if not isinstance(stage, Stage):
         raise InputError(
-            f"--weights is for the stages of a cascade, not for {type(stage).__name__}; leave it out."
+            f"--weights is for the stages of a cascade, not for {type(stage).__name__}; remove it."
         )
-    if not _loads(stage, read_weights(Path(folder))):
+    if not _load_weights(stage, read_weights(Path(folder))):
         raise InputError(
-            f"--weights {folder}: the network there has another shape than this config's; take its config "
-            "over, or begin without its weights."
+            f"--weights {folder}: its network has another shape than this config's; take over its config, or "
+            "begin without its weights."
         )
 
 
-def _loads(stage: Stage, weights: dict[str, Tensor]) -> bool:
+def _load_weights(stage: Stage, weights: dict[str, Tensor]) -> bool:
     try:
         stage.network.load_state_dict(weights)
     except RuntimeError:
@@ -75,43 +103,120 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     Args:
         run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
         folder: Where to write; a bundle that is there is replaced only when the new one is complete.
-        half: Store weights in 16 bits.
+        half: Store weights in 16 bits, except a tensor that exceeds their range.
         checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
+
+    Raises:
+        InputError: if the run lacks config or checkpoint, or they do not belong together.
     """
     run, folder = Path(run), Path(folder)
     config = read_config(run)
     weights = read_weights(run, checkpoint=checkpoint)
     build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
-    if half:
-        weights = {name: tensor.half() for name, tensor in weights.items()}
+    return write_bundle(folder, config, store(weights, half))
+
+
+def write_bundle(folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor]) -> Path:
+    """Write config and weights so that a reader finds the old bundle or the new one, never a mix.
+
+    Args:
+        folder: The bundle; it is made if it is not there.
+        config: The ``model`` section.
+        weights: The tensors as they are to be stored.
+    """
+    text = yaml.dump({"model": dict(config)}, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    digest = hashlib.sha256(text.encode())
+    digest.update(save(weights))
+    text = f"# bundle {digest.hexdigest()[:16]}\n{text}"
     folder.mkdir(parents=True, exist_ok=True)
-    # Both files are complete before either takes its name.
-    with atomic_path(folder / CONFIG) as config_part, atomic_path(folder / WEIGHTS) as weights_part:
-        # As bytes: safetensors would make a file that only its owner may read.
-        weights_part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
-        config_part.write_text(yaml.safe_dump({"model": config}, sort_keys=False), encoding="utf-8")
+    remove_partial_files(folder)
+    # As bytes: safetensors would make a file that only its owner may read.
+    write_atomic(folder / WEIGHTS, save(weights, metadata={"config": text}))
+    write_atomic(folder / CONFIG, text)
     return folder
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The ``model`` section of a folder's config.
+def read_bundle(
+    folder: Path,
+    build: Callable[[dict[str, Any]], nn.Module],
+    prefix: str = "network.",
+    checkpoint: Path = LAST,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights that belong together.
+
+    Args:
+        folder: What ``export`` wrote, or the folder of a run.
+        build: Builds the module that the weights are of; called on the meta device, where it takes no memory.
+        prefix: Name of that module in a checkpoint, with a dot.
+        checkpoint: Which of the run's checkpoints.
 
     Raises:
-        InputError: if there is none.
+        InputError: if either is missing or damaged, or the weights are those of another network.
     """
-    path = folder / CONFIG
-    if not path.is_file():
+    for _ in range(3):
+        config, weights_identifier = _read_config(folder)
+        if (folder / WEIGHTS).is_file():
+            # Before tensors of these shapes are allocated.
+            _check_shapes(build, config, regular_file(folder, WEIGHTS))
+        weights = read_weights(folder, prefix, checkpoint)
+        # Another process may have exported in between.
+        if _read_config(folder)[1] == weights_identifier:
+            return config, weights
+    raise InputError(f"{folder} is being written by another process; wait until its export has ended.")
+
+
+def _check_shapes(build: Callable[[dict[str, Any]], nn.Module], config: dict[str, Any], path: Path) -> None:
+    """Compare a module without memory to the header of its weights."""
+    with torch.device("meta"):
+        module = build(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if expected != shapes_of(read_header(path)):
         raise InputError(
-            f"{folder} holds no {CONFIG}, so it is no stage folder; give one that 'fit' or 'export' wrote."
+            f"The weights in {path.parent} do not fit its {CONFIG}; both must come from one run."
         )
-    try:
-        return upgrade_config(yaml.safe_load(path.read_text(encoding="utf-8"))["model"])
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} has no readable 'model' section; export the run again.") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``model`` section of a folder's config, checked and with the names of this version.
+
+    Raises:
+        InputError: if there is none, or it names code outside the trusted packages.
+    """
+    return _read_config(folder)[0]
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """The ``model`` section, and the identifier of the weights."""
+    if not (folder / CONFIG).exists():
+        raise InputError(
+            f"{folder} holds no {CONFIG}, so it is not a stage folder; give one that 'fit' or 'export' wrote."
+        )
+    path = regular_file(folder, CONFIG)
+    text, identifier = read_text(path), None
+    if _IDENTIFIER.match(text) and (folder / WEIGHTS).is_file():
+        embedded = read_header(regular_file(folder, WEIGHTS)).get("__metadata__", {}).get("config", "")
+        if _identifier(embedded) not in (None, _identifier(text)):
+            text = embedded  # An export stopped between its two renames.
+        identifier = _identifier(embedded)
+    document = parse_yaml(text, str(path))
+    section = document.get("model") if isinstance(document, Mapping) else None
+    if not isinstance(section, Mapping):
+        raise InputError(f"{path} has no readable 'model' section; export the run again.")
+    config = upgrade_config({"model": section})["model"]
+    check_config(config, str(path))
+    return config, identifier
+
+
+def _identifier(text: str) -> str | None:
+    match = _IDENTIFIER.match(text)
+    return match[1] if match else None
 
 
 def build_stage(config: dict[str, Any]) -> Stage:
     """Instantiate the stage that a config describes.
+
+    Args:
+        config: The ``model`` section; one that comes from a stranger has been through `read_config`.
 
     Raises:
         InputError: if the config names unknown classes or keys.
@@ -120,29 +225,8 @@ def build_stage(config: dict[str, Any]) -> Stage:
     parser.add_subclass_arguments(Stage, "model")
     try:
         return parser.instantiate(parser.parse_object({"model": config}))["model"]
-    except ArgumentError as error:
+    except (ArgumentError, TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
         raise InputError(f"The stage's config is not valid: {' '.join(str(error).split())}") from error
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint that holds tensors and plain values, and nothing that runs.
-
-    Raises:
-        InputError: if the file is missing, damaged, or carries code.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"The checkpoint {path} does not exist; give a .ckpt file that 'fit' wrote."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"The checkpoint {path} carries code or is no checkpoint, and was not loaded; give one that "
-            "'fit' wrote."
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
 
 
 def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST) -> dict[str, Tensor]:
@@ -150,20 +234,16 @@ def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST
 
     Args:
         folder: The bundle or the run.
-        prefix: Name of the part of the trained module that is asked for, with a dot.
+        prefix: Name of the wanted part of the trained module, with a dot.
         checkpoint: Which of the run's checkpoints.
 
     Raises:
-        InputError: if there are none, or they are damaged.
+        InputError: if there are none, they are damaged, or a tensor is not finite.
     """
-    if (folder / WEIGHTS).is_file():
-        try:
-            return {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-        except SafetensorError as error:
-            raise InputError(f"{folder / WEIGHTS} is damaged; export the run again.") from error
-    if not (folder / checkpoint).is_file():
+    if (folder / WEIGHTS).exists():
+        return read_safetensors(regular_file(folder, WEIGHTS))
+    if not (folder / checkpoint).exists():
         raise InputError(
             f"{folder} holds neither {WEIGHTS} nor {checkpoint}; train the stage, or give another folder."
         )
-    state = read_checkpoint(folder / checkpoint)["state_dict"]
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return checkpoint_weights(folder / checkpoint, prefix)

@@ -19,7 +19,7 @@ from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.sampler import Progress, sample
 from lightning_n2m.diffusion.steps import step_times
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.seeding import PerSampleGenerator
@@ -54,6 +54,10 @@ class DiffusionModule(LightningModule):
         emphasis: float = 0.0,
     ) -> None:
         super().__init__()
+        check_range("sample_rate", sample_rate, 100, 1_000_000)
+        check_range("seconds", seconds, 0.01, 3600)
+        check_range("scale", scale, 1e-6, 1e6)
+        check_range("emphasis", emphasis, 0, 0.999)
         self.network, self.objective = network, objective
         self.sample_rate, self.seconds = sample_rate, seconds
         self.text, self.conditioner = text, conditioner
@@ -213,4 +217,9 @@ class DiffusionModule(LightningModule):
         window = length if self.conditioner is None else round(self.seconds * self.output_rate)
         overlap = round(window * self.sampling.overlap)
         x0 = overlapped(estimate, length, window, overlap, self.network.total_stride)
+        if not torch.isfinite(x0).all():
+            raise InputError(
+                f"{type(self).__name__}: the network's output is NaN or infinite at time {time:.3f}; use "
+                "other weights, or --trainer.precision 32-true."
+            )
         return finish(x0, x_t, self.objective.schedule.at(t), guidance)

@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.sampler import Method
+from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class Optimisation:
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 10_000
     total_steps: int = 2_500_000
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_range("optimisation.learning_rate", self.learning_rate, 0, 10)
+        check_range("optimisation.warmup_steps", self.warmup_steps, 0, 10**9)
+        check_range("optimisation.total_steps", self.total_steps, 1, 10**12)
+        for beta in self.betas:
+            check_range("optimisation.betas", beta, 0, 1)
 
     def factor(self, step: int) -> float:
         """Share of the peak rate at an optimiser step."""
@@ -76,6 +86,17 @@ class Sampling:
     conditioning_noise: float = 0.0
     consistency_iterations: int = 0
     overlap: float = 0.125
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        if self.num_steps is not None:
+            check_range("sampling.num_steps", self.num_steps, 1, 10_000)
+        step_times(self.step_schedule, self.num_steps, self.reverse_schedule)  # refuses unknown lists
+        check_range("sampling.gamma", self.gamma, 0, 1)
+        check_range("sampling.start_time", self.start_time, 0, 1)
+        check_range("sampling.conditioning_noise", self.conditioning_noise, 0, 1)
+        check_range("sampling.consistency_iterations", self.consistency_iterations, 0, 1000)
+        check_range("sampling.overlap", self.overlap, 0, 0.5)
 
     def __str__(self) -> str:
         """In a few words, for a progress bar."""
