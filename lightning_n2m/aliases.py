@@ -8,7 +8,7 @@ New files are always written with the new names.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -33,6 +33,9 @@ _SAMPLING = {
     "agreement": "consistency_iterations",
 }
 
+# The cache of a text encoder was counted in texts; each gets 64 KiB, the old default then being the new one.
+_TEXT = {"cache": "cache_bytes"}
+
 # Keys by the section that holds them; ``init_args`` does not count as a section.
 KEYS: dict[str, dict[str, str]] = {
     "sampling": _SAMPLING,
@@ -40,6 +43,8 @@ KEYS: dict[str, dict[str, str]] = {
     "refiner": _SAMPLING,
     "super_resolution": _SAMPLING,
     "network": {"picture": "refiner_channels"},
+    "text": _TEXT,
+    "encoder": _TEXT,
     "samples": {"every": "every_n_validations", "total": "num_steps", "scales": "guidance_scales"},
     "evaluation": {
         "alone": "refiner_clips",
@@ -48,6 +53,9 @@ KEYS: dict[str, dict[str, str]] = {
         "summary": "merge_into",
     },
 }
+
+# How the value of a renamed key changes, by its new name.
+VALUES: dict[str, Callable[[int], int]] = {"cache_bytes": lambda texts: texts * 65_536}
 
 # Callbacks whose state a checkpoint holds, by the class name that is their key.
 CALLBACKS = {"Curves": "TrainMetrics", "FailureWatch": "DivergenceGuard", "Listen": "SampleLogger"}
@@ -76,8 +84,14 @@ def upgrade_arguments(arguments: Sequence[str]) -> list[str]:
     Args:
         arguments: The command and its options.
     """
-    upgraded = []
+    upgraded: list[str] = []
+    converted = ""  # New name of the option before, if its value has to be converted.
     for argument in arguments:
+        if converted and not argument.startswith("--"):
+            upgraded.append(str(_convert(converted, argument)))
+            converted = ""
+            continue
+        converted = ""
         match = re.fullmatch(r"(--)([\w.]+)(?:(=)(.*))?", argument, re.DOTALL)
         if match is None or ("." not in match[2] and match[2] not in (*GROUPS, "model", "data")):
             upgraded.append(CLASS_PATHS.get(argument, argument))
@@ -86,6 +100,9 @@ def upgrade_arguments(arguments: Sequence[str]) -> list[str]:
         value = "" if match[4] is None else CLASS_PATHS.get(match[4], match[4])
         if value.startswith("{"):
             value = _upgrade_value(value, names)
+        if names[-1] != match[2].rpartition(".")[2]:
+            value = str(_convert(names[-1], value))
+            converted = "" if match[3] else names[-1]
         upgraded.append(match[1] + ".".join(names) + (match[3] or "") + value)
     return upgraded
 
@@ -102,6 +119,13 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return checkpoint
 
 
+def _convert(new_key: str, value: Any) -> Any:
+    """The value of a renamed key: whole numbers are converted where `VALUES` says so."""
+    if new_key in VALUES and re.fullmatch(r"\d+", str(value)):
+        return VALUES[new_key](int(value))
+    return value
+
+
 def _upgrade_section(section: Mapping[Any, Any], parent: str | None) -> dict[Any, Any]:
     renamed = GROUPS if parent is None else KEYS.get(parent, {})
     upgraded: dict[Any, Any] = {}
@@ -112,7 +136,8 @@ def _upgrade_section(section: Mapping[Any, Any], parent: str | None) -> dict[Any
                 f"The config gives both '{key}' and '{new_key}', its new name; keep '{new_key}'."
             )
         child = parent if new_key == "init_args" else str(new_key)
-        upgraded[new_key] = _upgrade(value, new_key, child)
+        new_value = _convert(new_key, value) if new_key != key else value
+        upgraded[new_key] = _upgrade(new_value, new_key, child)
     return upgraded
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from lightning_n2m.conditioning.text import TextEncoder, encoder_size
+from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.conditioning.text_models import encoder_size
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage

@@ -27,20 +27,27 @@ def locate(place: Location) -> Location:
 
 
 def in_package(place: str) -> Path:
-    """A file or folder that an installed Python package carries, without importing the package.
+    """A file or folder that an installed Python package carries, without importing any package.
 
     Args:
-        place: ``package:NAME/PATH``.
+        place: ``package:NAME/PATH``; the name is that of a top-level package, since Python would import the
+            parent of any other.
 
     Raises:
         ImportError: if there is no such package.
         FileNotFoundError: if it has no such file or folder.
+        ValueError: if the name has dots, or the path leads out of the package.
     """
     package, _, rest = place.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    if not package.isidentifier():
+        raise ValueError(f"{package!r} is not the name of a top-level Python package")
+    parts = Path(rest).parts
+    if ".." in parts or Path(rest).is_absolute() or "\\" in rest or "\0" in rest:
+        raise ValueError(f"{rest!r} is not a path inside the package {package}")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"the Python package {package} is not installed")
-    path = Path(found.submodule_search_locations[0]) / rest
+    path = Path(spec.submodule_search_locations[0]) / rest
     if not path.exists():
         raise FileNotFoundError(f"there is no such folder or file as {path}")
     return path

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from lightning_n2m.conditioning.tensor_cache import TensorCache
+from lightning_n2m.conditioning.text_models import load_encoder, load_tokenizer
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import in_package
+
+CACHE_BYTES = 256 << 20
+_BATCH = 64  # Texts that a GPU encodes at a time.
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,27 @@ class EncodedText:
     mask: Tensor
 
 
+class TextVectors(Protocol):
+    """Token vectors that were computed before training."""
+
+    def read(self, text: str) -> Tensor | None:
+        """Token vectors ``(n, d)`` of a text, in the precision of the encoder; None where it is unknown."""
+
+
 class TextEncoder:
     """A language model of `transformers` that turns prompts into token vectors.
 
-    It is no `nn.Module` on purpose: registered in a stage, a frozen T5 would be in every checkpoint
-    and in the moving average too. It never runs in float16, in which T5 overflows to NaN.
+    It is not an `nn.Module`: as part of a stage, a frozen T5 would be in every checkpoint and in the moving
+    average too. It never runs in float16, in which T5 overflows to NaN. All encoders of a process that name
+    the same model and precision share its weights, which are loaded when the first text is encoded: a recipe
+    can be built and planned without them. Code in a model's folder is never run.
 
     Args:
         model: A folder as ``save_pretrained`` writes it, a name on the model hub, or
             ``package:NAME/FOLDER`` for weights that an installed Python package carries.
         max_tokens: Prompts are cut at this length (table 2: 64, or 96 for the spectrogram generator).
         dtype: Precision of the encoder.
-        cache: Number of texts whose vectors are kept.
-
-    The weights are loaded when the first text is encoded, so that a recipe can be built and planned
-    without them.
+        cache_bytes: Host memory for the vectors of recent texts, in bytes.
     """
 
     def __init__(
@@ -46,160 +54,135 @@ class TextEncoder:
         model: str,
         max_tokens: int = 64,
         dtype: Literal["float32", "bfloat16"] = "float32",
-        cache: int = 4096,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.model, self.max_tokens, self.dtype, self.cache = model, max_tokens, dtype, cache
-        self._forget()
+        for name, value, lowest in (("max_tokens", max_tokens, 2), ("cache_bytes", cache_bytes, 0)):
+            if value < lowest:
+                raise InputError(f"text.{name} is {value}; give a number of at least {lowest}.")
+        self.model, self.max_tokens, self.dtype, self.cache_bytes = model, max_tokens, dtype, cache_bytes
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._tokenizer: Any = None
         self._encoder: Any = None
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._device: torch.device | None = None
+        self._vectors: TextVectors | None = None
+        self._warned = False
+        self._cache = TensorCache(self.cache_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Loader workers get the settings and load a tokenizer of their own: weights stay behind."""
-        return {key: self.__dict__[key] for key in ("model", "max_tokens", "dtype", "cache")}
+        """Loader workers get the settings and load a tokenizer themselves: weights are not sent to them."""
+        return {key: self.__dict__[key] for key in ("model", "max_tokens", "dtype", "cache_bytes")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start anew from the settings."""
+        """Start again from the settings."""
         self.__dict__.update(state)
-        self._forget()
+        self._reset()
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer that belongs to the model.
 
         Raises:
-            InputError: if it cannot be loaded, or knows no words.
+            InputError: if it cannot be loaded, or has no vocabulary.
         """
         if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            tokenizer = self._load(AutoTokenizer)
-            # Where its files are missing, transformers makes up one to which all words are unknown.
-            if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
-                raise InputError(
-                    f"The text encoder '{self.model}' holds no tokenizer's vocabulary; save the model's own "
-                    "tokenizer there too, by save_pretrained."
-                )
-            self._tokenizer = tokenizer
+            self._tokenizer = load_tokenizer(self.model)
         return self._tokenizer
 
     def count_tokens(self, text: str) -> int:
         """Length of a text in tokens, without the special ones."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     @property
     def special_tokens(self) -> int:
         """Tokens that the tokenizer adds to every text."""
         return int(self.tokenizer.num_special_tokens_to_add())
 
+    def dropped_tokens(self, text: str) -> int:
+        """Tokens at the end of a text that `encode` ignores, because they exceed ``max_tokens``."""
+        return max(0, self.count_tokens(text) + self.special_tokens - self.max_tokens)
+
+    def use_vectors(self, vectors: TextVectors | None) -> None:
+        """Take token vectors from ``vectors`` where it has them; other texts are encoded as before.
+
+        Args:
+            vectors: What `lightning_n2m.conditioning.text_vectors.open_text_vectors` returns; None to
+                encode every text.
+        """
+        self._vectors = vectors
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str], device: torch.device | str = "cpu") -> EncodedText:
         """Token vectors of prompts.
 
         Raises:
-            InputError: if the model cannot be loaded.
+            InputError: if the model cannot be loaded, or its vectors are NaN or infinite.
         """
         device = torch.device(device)
-        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
-        # On the CPU one text at a time: its vectors then do not depend, in their last bits, on its
-        # neighbours, and a resumed run repeats the uninterrupted one bit for bit.
-        size = 1 if device.type == "cpu" else 64
-        found = {text: self._known[text] for text in texts if text in self._known}
-        for start in range(0, len(missing), size):
-            found.update(self._run(missing[start : start + size], device))
+        # Each text once: from the cache, from precomputed vectors, or from the network.
+        vectors: dict[str, Tensor] = {}
+        missing = []
+        for text in dict.fromkeys(texts):
+            row = self._cache.get(text)
+            if row is None and self._vectors is not None:
+                row = self._vectors.read(text)
+                if row is None and not self._warned:
+                    self._warned = True
+                    _warn_of_missing_vectors(text)
+            if row is None:
+                missing.append(text)
+            else:
+                vectors[text] = row
+        vectors.update(self.run(missing, device))
         for text in texts:
-            self._known[text] = found[text]
-            self._known.move_to_end(text)
-        while len(self._known) > self.cache:
-            self._known.popitem(last=False)
-        rows = [found[text].to(device, torch.float32) for text in texts]
+            self._cache.put(text, vectors[text])
+        # Pad to the longest text of the batch.
+        rows = [vectors[text].to(device, torch.float32) for text in texts]
         states = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=device)
         return EncodedText(states, torch.arange(states.shape[1], device=device) < lengths[:, None])
 
-    def _run(self, texts: list[str], device: torch.device) -> dict[str, Tensor]:
-        if self._encoder is None:
-            from transformers import AutoModelForTextEncoding
-            from transformers.utils import logging
+    @torch.no_grad()
+    def run(self, texts: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Token vectors ``(n, d)`` by text, on the host and in the encoder's precision, without any cache.
 
-            shown = logging.is_progress_bar_enabled()
-            logging.disable_progress_bar()  # its bar would tear the bars of training and sampling
-            self._encoder = self._load(AutoModelForTextEncoding, dtype=getattr(torch, self.dtype))
-            if shown:
-                logging.enable_progress_bar()
-            self._encoder.eval().requires_grad_(False)
-        self._encoder.to(device)
+        Raises:
+            InputError: if the model cannot be loaded, or its vectors are NaN or infinite.
+        """
+        device = torch.device(device)
+        # One text at a time on the CPU: the last bits of its vectors then do not depend on the other texts
+        # of the batch, and a resumed run repeats the uninterrupted one bit for bit.
+        size = 1 if device.type == "cpu" else _BATCH
+        vectors: dict[str, Tensor] = {}
+        for start in range(0, len(texts), size):
+            vectors.update(self._run_batch(texts[start : start + size], device))
+        return vectors
+
+    def _run_batch(self, texts: Sequence[str], device: torch.device) -> dict[str, Tensor]:
+        if self._encoder is None or self._device != device:
+            self._encoder, self._device = load_encoder(self.model, self.dtype, device), device
         tokens = self.tokenizer(
-            texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt"
+            list(texts), truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt"
         ).to(device)
         with torch.autocast(device.type, enabled=False):
             states = self._encoder(
                 input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
             ).last_hidden_state
-        rows = zip(states, tokens["attention_mask"].bool(), strict=True)
-        return {text: row[mask].cpu() for text, (row, mask) in zip(texts, rows, strict=True)}
-
-    def _load(self, kind: Any, **options: Any) -> Any:
-        try:
-            return kind.from_pretrained(_locate(self.model), **options)
-        except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
+        mask = tokens["attention_mask"].bool()
+        if not states[mask].isfinite().all():
             raise InputError(
-                f"The text encoder '{self.model}' cannot be loaded ({reason}); set the stage's text.model to "
-                "a folder that save_pretrained wrote, or to the name of a model in the local hub cache."
-            ) from error
+                f"The text encoder '{self.model}' computes vectors that are NaN or infinite, so its weights "
+                "are damaged; give the stage's text.model another copy."
+            )
+        rows = zip(states, mask, strict=True)
+        return {text: row[present].cpu() for text, (row, present) in zip(texts, rows, strict=True)}
 
 
-def _locate(model: str) -> str:
-    """Folder of ``package:NAME/FOLDER``; any other name as it is, but a path must be there."""
-    if not model.startswith("package:"):
-        if model.startswith((".", "/")) and not Path(model).is_dir():
-            raise FileNotFoundError("there is no such folder")
-        return model
-    return str(in_package(model))
-
-
-# Width, width of a head, of the feed-forward layer, number of layers and of heads: what the hub would tell.
-T5_V1_1 = {
-    "small": (512, 64, 1024, 8, 6),
-    "base": (768, 64, 2048, 12, 12),
-    "large": (1024, 64, 2816, 24, 16),
-    "xl": (2048, 64, 5120, 24, 32),
-    "xxl": (4096, 64, 10240, 24, 64),
-}
-
-
-def encoder_size(model: str) -> tuple[int, int] | None:
-    """Parameters of a text encoder, all of them and without the embedding of its words.
-
-    Args:
-        model: As `TextEncoder` takes it. Nothing is loaded but its configuration, and that of T5 v1.1 is
-            known.
-
-    Returns:
-        Both numbers, or none where the model is not at hand.
-    """
-    from transformers import AutoConfig, AutoModelForTextEncoding, T5Config
-
-    size = model.removeprefix("google/t5-v1_1-")
-    if size in T5_V1_1:
-        width, head, hidden, layers, heads = T5_V1_1[size]
-        config = T5Config(
-            d_model=width,
-            d_kv=head,
-            d_ff=hidden,
-            num_layers=layers,
-            num_heads=heads,
-            feed_forward_proj="gated-gelu",
-        )
-    else:
-        try:
-            config = AutoConfig.from_pretrained(_locate(model), local_files_only=True)
-        except (OSError, ValueError, ImportError):
-            return None
-    with torch.device("meta"):
-        encoder = AutoModelForTextEncoding.from_config(config)
-    total = sum(parameter.numel() for parameter in encoder.parameters())
-    return total, total - encoder.get_input_embeddings().weight.numel()
+def _warn_of_missing_vectors(text: str) -> None:
+    warnings.warn(
+        f"No text vectors were precomputed for {text[:60]!r} and perhaps for other captions, so these are "
+        "encoded during training. Run 'python -m data_pipeline derive-text' again after labelling, and see "
+        "its --tag_orders.",
+        stacklevel=3,
+    )

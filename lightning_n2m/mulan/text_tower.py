@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from lightning_n2m.conditioning.tensor_cache import TensorCache
 from lightning_n2m.conditioning.text import TextEncoder
+
+_BATCH = 64  # Texts that are encoded at a time.
 
 
 class TextTower(nn.Module):
-    """The mean of a frozen encoder's token vectors, and two layers that are trained on it.
+    """The mean of a frozen encoder's token vectors, and two trained layers.
 
     Args:
-        encoder: The frozen language model; it is not registered, so checkpoints do not hold it.
+        encoder: The frozen language model; it is not a submodule, so checkpoints do not hold it.
         channels: Length of its token vectors.
         dimension: Length of the vector.
-        hidden: Width of the layer between.
-        dropout: Share of channels that are hidden in training.
+        hidden: Width of the hidden layer.
+        dropout: Dropout rate.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class TextTower(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.dimension = encoder, dimension
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._cache = TensorCache(encoder.cache_bytes)
         self.project = nn.Sequential(
             nn.LayerNorm(channels),
             nn.Dropout(dropout),
@@ -43,20 +45,25 @@ class TextTower(nn.Module):
         )
 
     def features(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-        """Sentence vectors ``(n, channels)`` of the frozen model; ``encoder.cache`` of them are kept."""
-        found = {text: self._known[text] for text in texts if text in self._known}
-        missing = list(dict.fromkeys(text for text in texts if text not in found))
-        for start in range(0, len(missing), 64):
-            part = missing[start : start + 64]
+        """Sentence vectors ``(n, channels)`` of the frozen model; ``encoder.cache_bytes`` are kept."""
+        vectors: dict[str, Tensor] = {}
+        missing = []
+        for text in dict.fromkeys(texts):
+            vector = self._cache.get(text)
+            if vector is None:
+                missing.append(text)
+            else:
+                vectors[text] = vector
+        for start in range(0, len(missing), _BATCH):
+            part = missing[start : start + _BATCH]
             encoded = self.encoder.encode(part, device)
+            # Mean over the tokens of each text.
             present = encoded.mask[..., None].float()
-            found.update(zip(part, (encoded.states * present).sum(dim=1) / present.sum(dim=1), strict=True))
-        for text in found:
-            self._known[text] = found[text].cpu()
-            self._known.move_to_end(text)
-        while len(self._known) > self.encoder.cache:
-            self._known.popitem(last=False)
-        return torch.stack([found[text].to(device) for text in texts])
+            means = (encoded.states * present).sum(dim=1) / present.sum(dim=1)
+            vectors.update(zip(part, means, strict=True))
+        for text in texts:
+            self._cache.put(text, vectors[text].cpu())
+        return torch.stack([vectors[text].to(device) for text in texts])
 
     def forward(self, features: Tensor) -> Tensor:
         """Sentence vectors ``(n, channels)`` to ``(n, dimension)``."""

