@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
+from lightning_n2m.networks.convolution import Conv, Down, Entry, ResampleKernel, Up
 from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
 from lightning_n2m.networks.pointwise import FiLM
 from lightning_n2m.networks.spectrogram_refiner import PACK, SpectrogramRefiner
@@ -51,6 +51,12 @@ class UNet1d(nn.Module):
         refiner_channels: Width of the convolutions over channels and time that correct the output of a
             spectrogram's network, see `SpectrogramRefiner`; 0, as in the paper, for none.
         checkpointing: Recompute the blocks in the backward pass to save memory.
+        resample_kernel: Kernels of the strided layers: the blocks' ``kernel_size`` (networks of earlier
+            versions), or the next ``stride_multiple``, two strides at least. The paper does not give them.
+        equal_phases: Layers that raise the rate map a constant to a constant, whatever their weights.
+            Otherwise they add tones at the multiples of rate / stride (see `equalise_phases`).
+        aligned_before_blocks: Add the aligned input before the deepest blocks, as figure 1 shows; false
+            for networks of earlier versions, which add it after them.
 
     Raises:
         InputError: if the lists differ in length, a text is heard that has no width, a level has
@@ -77,6 +83,9 @@ class UNet1d(nn.Module):
         groups: int = 32,
         refiner_channels: int = 0,
         checkpointing: bool = False,
+        resample_kernel: ResampleKernel = "kernel_size",
+        equal_phases: bool = False,
+        aligned_before_blocks: bool = False,
     ) -> None:
         super().__init__()
         lists = {
@@ -114,6 +123,7 @@ class UNet1d(nn.Module):
         self.channels, self.text_channels = channels, text_channels
         self.total_stride = math.prod(strides)
         self.checkpointing = checkpointing
+        self.aligned_before_blocks = aligned_before_blocks
         widths = [base_channels, *(base_channels * m for m in multipliers)]
 
         self.time = TimeEmbedding(base_channels)
@@ -143,8 +153,13 @@ class UNet1d(nn.Module):
             )
 
         depth = range(len(strides))
-        self.downs = nn.ModuleList(Down(widths[i], widths[i + 1], kernel_size, strides[i]) for i in depth)
-        self.ups = nn.ModuleList(Up(widths[i + 1], widths[i], kernel_size, strides[i]) for i in depth)
+        self.downs = nn.ModuleList(
+            Down(widths[i], widths[i + 1], kernel_size, strides[i], resample_kernel) for i in depth
+        )
+        self.ups = nn.ModuleList(
+            Up(widths[i + 1], widths[i], kernel_size, strides[i], resample_kernel, equal_phases)
+            for i in depth
+        )
         self.blocks_down = nn.ModuleList(level_blocks(i) for i in depth)
         self.blocks_up = nn.ModuleList(level_blocks(i) for i in depth[:-1])
 
@@ -173,19 +188,28 @@ class UNet1d(nn.Module):
 
         x = self.entry(x)
         skips = [self.combine_entry(x, embedding)]
-        for down, blocks in zip(self.downs, self.blocks_down, strict=True):
-            x = self._run(blocks, down(x), embedding, told)
+        deepest = len(self.downs) - 1
+        for i, (down, blocks) in enumerate(zip(self.downs, self.blocks_down, strict=True)):
+            x = down(x)
+            if i == deepest and self.aligned_before_blocks:
+                x = self._add_aligned(x, told)
+            x = self._run(blocks, x, embedding, told)
             skips.append(x)
-        skips.pop()
-        if self.aligned is not None and told.aligned is not None:
-            bottom = self.aligned(told.aligned)
-            x = x + F.pad(bottom, (0, x.shape[-1] - bottom.shape[-1]))
+        skips.pop()  # The deepest level has one set of blocks, and so no skip.
+        if not self.aligned_before_blocks:
+            x = self._add_aligned(x, told)
         for i in reversed(range(len(self.ups))):
             if i < len(self.blocks_up):
                 x = self._run(self.blocks_up[i], x, embedding, told)
             x = self.ups[i](x) + skips[i]
         x = self.exit(x)[..., :length]
         return x if self.picture is None else self.picture(x_t, x, embedding)
+
+    def _add_aligned(self, x: Tensor, conditions: Conditions) -> Tensor:
+        if self.aligned is None or conditions.aligned is None:
+            return x
+        aligned = self.aligned(conditions.aligned)
+        return x + F.pad(aligned, (0, x.shape[-1] - aligned.shape[-1]))
 
     def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
         assert isinstance(blocks, nn.ModuleList)

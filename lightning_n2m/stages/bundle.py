@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
+from lightning_n2m.networks.convolution import widen_kernels
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle_config import check_config
 from lightning_n2m.stages.bundle_weights import (
@@ -71,6 +72,8 @@ def load_stage(folder: str | Path) -> Stage:
 def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """Give a stage that is to be trained the weights of another training.
 
+    Smaller kernels of strided layers are padded with zeros, see `widen_kernels`.
+
     Args:
         stage: The stage.
         folder: What ``export`` wrote, or the folder of a run.
@@ -82,7 +85,7 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
         raise InputError(
             f"--weights is for the stages of a cascade, not for {type(stage).__name__}; remove it."
         )
-    if not _load_weights(stage, read_weights(Path(folder))):
+    if not _load_weights(stage, widen_kernels(read_weights(Path(folder)), stage.network)):
         raise InputError(
             f"--weights {folder}: its network has another shape than this config's; take over its config, or "
             "begin without its weights."

@@ -183,6 +183,33 @@ def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
     assert abs(centre - 24 * 25.5) < 12
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_the_aligned_signal_is_added_before_or_after_the_deepest_blocks(small_unet, inputs, before):
+    """Figure 1 adds it before; networks of earlier versions, whose configs lack the setting, after."""
+    network = small_unet(**({"aligned_before_blocks": True} if before else {}))
+    deepest_inputs = []
+    network.blocks_down[-1][0].register_forward_hook(
+        lambda module, arguments, output: deepest_inputs.append((arguments[0], output))
+    )
+    x, t, conditions = inputs()
+    network(x, t, conditions)
+    network(x, t, dataclasses.replace(conditions, aligned=None))
+    (with_signal, _), (without, _) = deepest_inputs
+    added = network.aligned(conditions.aligned) if before else torch.zeros_like(without)
+    torch.testing.assert_close(with_signal, without + added, atol=1e-5, rtol=1e-5)
+
+
+def test_the_place_of_the_aligned_signal_changes_no_parameter(small_unet):
+    names = [
+        {
+            name: tuple(value.shape)
+            for name, value in small_unet(aligned_before_blocks=before).state_dict().items()
+        }
+        for before in (False, True)
+    ]
+    assert names[0] == names[1]
+
+
 def test_sequences_stay_in_channels_last_memory(small_unet, inputs):
     """Whatever falls out of it is copied back and forth at every layer from there on, unnoticed."""
     network = small_unet()
