@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+# Control, format (with the marks that reverse the direction of text), surrogate, and line and paragraph
+# separators: characters that move the cursor, change colours or hide text when a terminal prints them.
+_NOT_PRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def printable(text: object) -> str:
+    """Text that a terminal shows as it is: control characters become escapes, backslash and hex digits.
+
+    Use it for every file name, title or other foreign text that a command prints.
+    """
+    return "".join(
+        character.encode("unicode_escape", "backslashreplace").decode()
+        if unicodedata.category(character) in _NOT_PRINTABLE
+        else character
+        for character in str(text)
+    )
+
 
 class InputError(Exception):
     """Wrong input: a one-line message that names the file or key and the remedy.
 
     Commands print the message on standard error and exit with code 2. It is not a ``ValueError``:
-    jsonargparse takes those for a type that does not match, and replaces their message.
+    jsonargparse takes those for a type that does not match, and replaces their message. Control
+    characters in the message, which file names may hold, are escaped.
+
+    Args:
+        message: The message.
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(message))
 
 
 class TrainingFailure(Exception):
