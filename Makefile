@@ -1,4 +1,4 @@
-# `make` alone lists what there is. Every target sets up .venv first, if it is missing or out of date.
+# `make` without arguments lists the targets. Every target first sets up .venv if it is missing or out of date.
 PYTHON = python3
 VENV   = .venv
 BUILD  = build/starter
@@ -6,19 +6,18 @@ PIECES = 1600
 ROUTE  = spectrogram
 SEED   = 0
 OUT    = outputs
-# Clips of the prompt, and what they shall not sound like.
+# Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
-# What a step of training has freed stays with the process: fetching it again as empty pages takes a tenth of it.
-# Large pages are reached faster than small ones.
-KEEP = THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
-# Not ?=, which would take the seconds that a bash around us counts.
+# Allocator settings for training on a CPU; the file explains them.
+CPU_ENV = env $$(grep -v '^\#' configs/trainer/cpu.env)
+# Not ?=, which would take the SECONDS variable of a surrounding bash.
 SECONDS = 30
 unexport SECONDS
 
-# Free text reaches the program word for word: neither make nor the shell may expand its $ ` " '.
+# Free text reaches the program unchanged: neither make nor the shell may expand its $ ` " '.
 override PROMPT := $(value PROMPT)
 override OUT := $(value OUT)
 override NEGATIVE := $(value NEGATIVE)
@@ -33,62 +32,68 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help music test evaluate starter lint format bench tensorboard install starter-labels $(STAGES:%=starter-%)
+MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
+
+.PHONY: help music test evaluate starter lint format docs bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
-$(error Say what you want to hear: make music PROMPT="slow piano and soft strings")
+$(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
 endif
 
 help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## music from a sentence: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
+music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		--output.folder="$$OUT" --trainer.precision $(PRECISION)
 
-test: $(STAMP) ## all tests; FAST=1 leaves out the slow ones
+test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")
 
-evaluate: $(BUILD)/shards/index.json ## the paper's figures for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
+evaluate: $(BUILD)/shards/index.json ## the paper's metrics for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
 		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.cache $(BUILD)/heard \
 		--evaluation.merge_into pretrained/evaluation.json --trainer.precision $(PRECISION)
 
-lint: $(STAMP) ## ruff, mypy, and the floors of the house by import-linter
+lint: $(STAMP) ## ruff, mypy, import layers, import cycles
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(RUN) tools/check_cycles.py
 
-format: $(STAMP) ## let ruff mend what it can
+format: $(STAMP) ## apply ruff's fixes and formatting
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-bench: $(STAMP) ## side by side with peers, in one table: [NAMES="..."], all when none is given
+docs: $(STAMP) ## build the documentation site into build/site; a broken link is an error
+	@$(MKDOCS) build --strict
+	@echo 'build/site/index.html'
+
+bench: $(STAMP) ## compare with other libraries, in one table: [NAMES="..."], all by default
 	@$(RUN) -m benchmarks $(NAMES)
 
-tensorboard: $(STAMP) ## watch and hear the starter's training: [BUILD=build/starter]
+tensorboard: $(STAMP) ## curves and samples of the starter's training: [BUILD=build/starter]
 	@$(VENV)/bin/tensorboard --logdir $(BUILD)/runs --samples_per_plugin audio=50,images=50
 
 install: $(STAMP) ## set up .venv only
 
 starter: $(STAGES:%=starter-%) ## corpus, shards, labels, all stages, pretrained/: [BUILD=build/starter] [PIECES=1600]
-	@echo 'pretrained/ holds the new weights: make music PROMPT="..." plays them.'
+	@echo 'pretrained/ holds the new weights: make music PROMPT="..." uses them.'
 
-# One stage: make starter-STAGE. What is done is not done again; remove its file under BUILD to repeat it.
+# One stage: make starter-STAGE. Finished steps are not repeated; to repeat one, remove its file under BUILD.
 $(STAGES:%=starter-%): starter-%: $(BUILD)/runs/%/exported
 
 $(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/%.yaml $(BUILD)/labels/report.md
-	$(KEEP) $(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
+	$(CPU_ENV) $(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
 		--trainer.precision $(PRECISION) --ckpt_path last
 	$(RUN) -m lightning_n2m export $(@D) pretrained/$*
 	@touch $@
 
-# Pseudo-labels: candidate captions, the joint model that picks them, and what it picked for each clip.
-starter-labels: $(BUILD)/labels/report.md ## the labels of the starter corpus alone: [MUSICCAPS=your/musiccaps-public.csv]
+# Pseudo-labels: candidate captions, the joint model that selects from them, and the selection for each clip.
+starter-labels: $(BUILD)/labels/report.md ## only the labels of the starter corpus: [MUSICCAPS=your/musiccaps-public.csv]
 
 $(BUILD)/labels/report.md: $(BUILD)/vocabulary.parquet $(BUILD)/runs/mulan/exported
 	$(RUN) -m data_pipeline embed --shards $(BUILD)/shards --joint pretrained/mulan --output $(BUILD)/embeddings \
@@ -116,12 +121,12 @@ $(BUILD)/manifest.jsonl: $(BUILD)/music/metadata.jsonl
 $(BUILD)/music/metadata.jsonl: | $(STAMP)
 	$(RUN) -m data_pipeline starter --output $(@D) --pieces $(PIECES)
 
-# The stamp is touched last, so a failed or interrupted install is never taken for done.
+# The stamp is touched last: after a failed or interrupted install it is missing, and the next call installs again.
 $(STAMP): pyproject.toml constraints.txt $(NO_DEPS)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
-	@echo 'Setting up $(VENV), once: PyTorch takes several minutes without a word, and 6 GB on disk ...'
+	@echo 'Setting up $(VENV), once: PyTorch takes several minutes without output, and 6 GB on disk ...'
 	@$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@$(PIP) --no-deps --requirement $(NO_DEPS)
 	@touch $@

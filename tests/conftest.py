@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings of all tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import torch
 from hypothesis import settings
 
-# A missing model must fail at once, not look for a network.
+# A missing model must fail at once, without a network request.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # The same examples on every machine, however slow it is.

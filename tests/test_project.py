@@ -1,11 +1,13 @@
-"""What the set-up files promise: they agree, and make hands words on unharmed and unexecuted."""
+"""Set-up files agree with each other, and make passes text on unchanged and unexecuted."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NO_DEPS = "pip install --no-deps -r requirements-no-deps.txt"
-TARGETS = {"music", "test", "starter", "lint", "bench", "tensorboard", "install"}
+TARGETS = {"music", "test", "starter", "lint", "docs", "bench", "tensorboard", "install"}
 PROMPTS = [
     "slow piano and soft strings",
     "music",
@@ -35,7 +37,7 @@ exit ${STATUS:-0}
 
 
 class Make:
-    """make with an environment that is up to date, whose python only prints what it is given."""
+    """make with an environment that is up to date, whose python only prints its arguments."""
 
     def __init__(self, folder: Path) -> None:
         self.venv, self.mark = folder / "venv", folder / "executed"
@@ -74,20 +76,27 @@ def arguments_of(run: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("door", ["command line", "environment"])
-def test_a_prompt_arrives_word_for_word_and_is_never_run(make, prompt, door):
+@pytest.mark.parametrize("source", ["command line", "environment"])
+def test_a_prompt_arrives_unchanged_and_is_never_executed(make, prompt, source):
     prompt = prompt.format(mark=make.mark)
-    given = {"PROMPT": prompt} if door == "environment" else {}
-    run = make("music", *([] if given else [f"PROMPT={prompt}"]), **given)
+    variables = {"PROMPT": prompt} if source == "environment" else {}
+    run = make("music", *([] if variables else [f"PROMPT={prompt}"]), **variables)
     assert f"--data.prompt={prompt}" in arguments_of(run)
     assert not make.mark.exists()
 
 
 def test_music_passes_its_variables_on(make):
     text = {"OUT": "my $HOME", "NEGATIVE": 'no "drums"; $(false)'}
-    given = [f"{name}={value}" for name, value in text.items()]
+    variables = [f"{name}={value}" for name, value in text.items()]
     run = make(
-        "music", "PROMPT=a", "SECONDS=7.5", "SEED=3", "VARIATIONS=2", "ROUTE=waveform", *given, SECONDS="99"
+        "music",
+        "PROMPT=a",
+        "SECONDS=7.5",
+        "SEED=3",
+        "VARIATIONS=2",
+        "ROUTE=waveform",
+        *variables,
+        SECONDS="99",
     )
     arguments = arguments_of(run)
     assert {"configs/cascade/waveform.yaml", "--model.seconds=7.5", "--model.seed=3"} <= set(arguments)
@@ -96,12 +105,12 @@ def test_music_passes_its_variables_on(make):
     assert "SECONDS=" in arguments, "a shell that counts SECONDS must not inherit them"
 
 
-def test_seconds_of_the_surrounding_shell_are_not_taken(make):
+def test_seconds_of_the_surrounding_shell_are_ignored(make):
     assert "--model.seconds=30" in arguments_of(make("music", "PROMPT=a", SECONDS="99"))
 
 
 @pytest.mark.parametrize("arguments", [(), ("PROMPT=",), ("PROMPT=  ",)])
-def test_music_without_a_prompt_is_one_sentence_and_exit_code_2(make, arguments):
+def test_music_without_a_prompt_is_a_one_line_error_with_exit_code_2(make, arguments):
     run = make("music", *arguments)
     assert (run.returncode, run.stdout) == (2, "")
     assert re.fullmatch(r'.*make music PROMPT="[^"]+".*\n', run.stderr)
@@ -112,7 +121,7 @@ def test_help_is_the_default_and_lists_the_fixed_targets(make):
     assert set(re.findall(r"^  (\w+) ", make().stdout, re.MULTILINE)) >= TARGETS
 
 
-def test_fast_leaves_the_slow_tests_out(make):
+def test_fast_skips_the_slow_tests(make):
     assert "not slow" in arguments_of(make("test", "FAST=1"))
     assert "not slow" not in arguments_of(make("test"))
 
@@ -132,7 +141,7 @@ def test_a_changed_project_is_installed_again(make):
     assert make.stamp.stat().st_mtime > 0
 
 
-def test_an_old_python_is_told_so(make):
+def test_an_old_python_is_reported(make):
     make.stamp.unlink()
     (make.venv / "bin/pip").unlink()
     run = make("install", "PYTHON=false")
@@ -150,9 +159,9 @@ def test_environment_yml_equals_pyproject():
     assert environment["name"] == PROJECT["name"]
 
 
-def test_what_goes_without_dependencies_is_said_in_one_way():
-    texts = [ROOT / "environment.yml", ROOT / "README.md"]
-    assert all(NO_DEPS in text.read_text() for text in texts if text.exists())
+def test_the_command_for_packages_without_dependencies_is_the_same_everywhere():
+    texts = [ROOT / "environment.yml", ROOT / "docs/quick_start.md"]
+    assert all(NO_DEPS in text.read_text() for text in texts)
     assert "--no-deps --requirement $(NO_DEPS)" in (ROOT / "Makefile").read_text()
 
 
@@ -160,8 +169,58 @@ def test_tested_versions_are_within_the_declared_ranges():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     tested = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    for declared in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]):
+    extras = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    for declared in map(Requirement, PROJECT["dependencies"] + extras):
         assert declared.specifier.contains(tested[declared.name]), declared
+
+
+def test_dev_has_what_make_docs_needs():
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras["docs"]) <= set(extras["dev"])
+
+
+def test_the_wheel_has_recipes_data_files_types_and_commands(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (commands,) = [archive.read(name).decode() for name in names if name.endswith("entry_points.txt")]
+    recipes = {f"lightning_n2m/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    packages = [ROOT / "lightning_n2m", ROOT / "data_pipeline"]
+    files = {
+        str(path.relative_to(ROOT))
+        for package in packages
+        for path in package.rglob("*")
+        if path.suffix in (".py", ".toml", ".typed")
+    }
+    assert len(recipes) > 10
+    assert recipes | files <= names
+    assert all(f"{name}/py.typed" in names for name in ("lightning_n2m", "data_pipeline"))
+    assert "n2m = lightning_n2m.cli.main:main" in commands
+    assert "n2m-data = data_pipeline.__main__:main" in commands
+
+
+def test_allocator_settings_are_plain_assignments_that_make_uses():
+    settings = ROOT / "configs/trainer/cpu.env"
+    lines = [line for line in settings.read_text().splitlines() if not line.startswith("#")]
+    assert lines
+    assert all(re.fullmatch(r"[A-Z_]+=[0-9]+", line) for line in lines)
+    assert "configs/trainer/cpu.env" in (ROOT / "Makefile").read_text()
+
+
+def test_the_output_folders_of_documented_commands_are_ignored_by_git():
+    outputs = (
+        "runs/x",
+        "shards/index.json",
+        "my/x",
+        "outputs/a.wav",
+        "manifest.jsonl",
+        "evaluation/x",
+        "ablation/x",
+    )
+    run = subprocess.run(["git", "check-ignore", *outputs], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.split() == list(outputs)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +235,6 @@ def test_no_tracked_file_is_over_40_mb(tracked):
     assert [path for path in tracked if path.stat().st_size > 40e6] == []
 
 
-def test_no_tracked_file_knows_somebodys_home(tracked):
+def test_no_tracked_file_names_a_home_folder(tracked):
     home = re.compile(rb"(?<![\w.$}])/(root|home/\w+|Users/\w+)/")
     assert [path for path in tracked if home.search(path.read_bytes())] == []
