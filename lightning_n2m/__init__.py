@@ -1,6 +1,6 @@
 """Noise2Music (Huang et al. 2023, arXiv 2302.03917) as a training codebase.
 
-Importing the package is cheap: the parts are imported from where they live, for example
+Importing the package is cheap. Each part is imported from its own module, for example
 ``from lightning_n2m.diffusion.sampler import sample``.
 
 Shapes in docstrings: ``b`` batch, ``c`` channels, ``t`` time (samples or frames), ``n`` text

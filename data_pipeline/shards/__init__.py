@@ -1,1 +1,1 @@
-"""TODO."""
+"""From a manifest to webdataset shards: clips, splits, derived forms, statistics."""

@@ -1,1 +1,1 @@
-"""Where music comes from."""
+"""Composition, rendering and download of the music of the starter corpus."""

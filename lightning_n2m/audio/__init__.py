@@ -1,1 +1,1 @@
-"""Floor 0: sound as tensors, known to no model. Audio is ``(..., channels, time)`` in [-1, 1]."""
+"""Signal processing on tensors. Audio is ``(..., channels, time)`` in [-1, 1]."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks trained elsewhere (musicnn, aiSFX, VGGish), rebuilt in PyTorch from published weights."""

@@ -1,1 +1,1 @@
-"""The command line: LightningCLI for what trains and samples, and a few commands beside it."""
+"""Command line: LightningCLI for training, evaluation and sampling, and a few commands beside it."""

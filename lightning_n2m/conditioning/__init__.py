@@ -1,1 +1,1 @@
-"""Floor 1: what a stage is told: a text, a low-resolution signal, a spectrogram."""
+"""Inputs of a stage besides x_t: text, low-rate audio, a spectrogram."""

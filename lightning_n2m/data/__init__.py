@@ -1,1 +1,1 @@
-"""Floor 2: from shards on disk to batches; never imports the stages it feeds."""
+"""From shards on disk to batches: the shard contract, the training stream, the text batch, prompts."""

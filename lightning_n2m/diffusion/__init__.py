@@ -1,4 +1,4 @@
-"""Floor 0: the mathematics of diffusion, on torch alone.
+"""Diffusion in continuous time, on torch alone.
 
 One convention everywhere: continuous time t in [0, 1], t = 0 clean data, t = 1 noise, variance
 preserving, ``x_t = alpha_t x + sigma_t epsilon`` with ``alpha_t^2 + sigma_t^2 = 1`` and

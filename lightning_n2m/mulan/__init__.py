@@ -1,1 +1,1 @@
-"""The joint music-text model: one protocol, adapters for published ones, and two towers of our own."""
+"""Joint music-text models: one protocol, adapters for published ones, and two towers of this project."""

@@ -1,1 +1,1 @@
-"""Where candidate captions come from: a language model, raters, tag lists."""
+"""Candidate captions: sentences of a language model, captions of raters, lists of tags."""

@@ -1,1 +1,1 @@
-"""What is known of tracks beside their audio: tables of one's own, and those of the public sets."""
+"""Metadata of tracks from tables: user tables, and the published tables of public data sets."""
