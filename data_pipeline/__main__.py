@@ -8,12 +8,13 @@ import itertools
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_n2m.errors import InputError
 
 # Commands in the order of a first run; each is the function of its name in the module of its name,
 # imported only when it is called for, so that the help comes at once.
-COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary", "embed", "label")
+COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary", "embed", "label", "derive-text")
 # What the user can mend by another path: no permission, a file where a folder should be, and the like.
 _PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 # What is mended at the disk itself, after which the same command goes on.
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for option, following in itertools.zip_longest(given, given[1:])
     ]
     wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS
-    functions = {name: getattr(importlib.import_module(f"data_pipeline.{name}"), name) for name in wanted}
+    functions = {name: _function(name) for name in wanted}
     from jsonargparse import ArgumentError, auto_cli
 
     try:
@@ -75,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return 0
     return 2
+
+
+def _function(command: str) -> Any:
+    """The function of a command: that of its name, in the module of its name."""
+    name = command.replace("-", "_")
+    return getattr(importlib.import_module(f"data_pipeline.{name}"), name)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from lightning_n2m.errors import InputError
 
 CACHE_BYTES = 256 << 20
 _BATCH = 64  # Texts that a GPU encodes at a time.
+_MANY_UNKNOWN = 32
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class TextEncoder:
         self._encoder: Any = None
         self._device: torch.device | None = None
         self._vectors: TextVectors | None = None
-        self._warned = False
+        self._unknown = 0  # Texts that were not among the precomputed vectors.
         self._cache = TensorCache(self.cache_bytes)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,9 +128,8 @@ class TextEncoder:
             row = self._cache.get(text)
             if row is None and self._vectors is not None:
                 row = self._vectors.read(text)
-                if row is None and not self._warned:
-                    self._warned = True
-                    _warn_of_missing_vectors(text)
+                if row is None:
+                    self._count_missing_vectors(text)
             if row is None:
                 missing.append(text)
             else:
@@ -178,11 +178,13 @@ class TextEncoder:
         rows = zip(states, mask, strict=True)
         return {text: row[present].cpu() for text, (row, present) in zip(texts, rows, strict=True)}
 
-
-def _warn_of_missing_vectors(text: str) -> None:
-    warnings.warn(
-        f"No text vectors were precomputed for {text[:60]!r} and perhaps for other captions, so these are "
-        "encoded during training. Run 'python -m data_pipeline derive-text' again after labelling, and see "
-        "its --tag_orders.",
-        stacklevel=3,
-    )
+    def _count_missing_vectors(self, text: str) -> None:
+        """Warn once, when more texts are missing than the few prompts that are sampled during training."""
+        self._unknown += 1
+        if self._unknown == _MANY_UNKNOWN:
+            warnings.warn(
+                f"No text vectors were precomputed for {_MANY_UNKNOWN} captions, such as {text[:60]!r}, so "
+                "these are encoded during training. Run 'python -m data_pipeline derive-text' again after "
+                "labelling, and see its --tag_orders.",
+                stacklevel=2,
+            )

@@ -7,7 +7,10 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.conditioning.text_vectors import open_text_vectors
 from lightning_n2m.data.cache import Cache
+from lightning_n2m.data.caption_vectors import TEXT_FOLDER
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.data_loader import Loader
 from lightning_n2m.data.derived_audio import TrainingFormat
@@ -15,6 +18,7 @@ from lightning_n2m.data.shard_sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.training_stream import FixedClips, TrainingStream
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import join, locate
 
 
 class AudioDataModule(LightningDataModule):
@@ -39,6 +43,11 @@ class AudioDataModule(LightningDataModule):
         seed: Seed of order, crops and captions.
         pseudo_labels: Share of captions that are pseudo-labels, where a clip has both these and texts of its
             own; all texts count alike, as in the paper, when null.
+        tag_orders: Fixed orders in which the tags of a clip are joined, so that ``python -m data_pipeline
+            derive-text`` can encode every caption before training; a new order each time, as in the paper,
+            when null.
+        text_vectors: Sub-folder of the shards with what ``derive-text`` computed. It is used where it exists,
+            and must be of the stage's text encoder; null to encode every caption during training.
         cache: Folder that keeps shards which come from URLs; null to read them anew in each epoch.
         cache_gigabytes: What the cache may take; unbounded when null.
     """
@@ -54,6 +63,8 @@ class AudioDataModule(LightningDataModule):
         validation_clips: int = 16,
         seed: int = 0,
         pseudo_labels: float | None = None,
+        tag_orders: int | None = None,
+        text_vectors: str | None = TEXT_FOLDER,
         cache: str | None = None,
         cache_gigabytes: float | None = None,
     ) -> None:
@@ -62,7 +73,7 @@ class AudioDataModule(LightningDataModule):
         self.batch_size, self.effective_batch = batch_size, effective_batch
         self.num_workers, self.streams = num_workers, streams
         self.shuffle_shards, self.validation_clips, self.seed = shuffle_shards, validation_clips, seed
-        self.pseudo_labels = pseudo_labels
+        self.pseudo_labels, self.tag_orders, self.text_vectors = pseudo_labels, tag_orders, text_vectors
         self.samples = 0  # of all ranks, when this process began
         self._first = 0  # batch of each rank, when this process began
 
@@ -73,6 +84,7 @@ class AudioDataModule(LightningDataModule):
             InputError: if the effective batch is no multiple of what all ranks hold at once.
         """
         trainer: Any = self.trainer
+        self._use_text_vectors()
         if stage != "fit" or self.effective_batch is None:
             return
         if trainer.accumulate_grad_batches != 1:
@@ -89,6 +101,16 @@ class AudioDataModule(LightningDataModule):
         if isinstance(trainer.val_check_interval, int):
             trainer.val_check_interval *= trainer.accumulate_grad_batches
 
+    def _use_text_vectors(self) -> None:
+        """Let the stage's text encoder read the vectors beside the shards, where there are any."""
+        text: TextEncoder | None = getattr(self.trainer.lightning_module, "text", None)  # type: ignore[union-attr]
+        if text is None:
+            return
+        name = self.text_vectors
+        folders = [self.shards] if isinstance(self.shards, str) else list(self.shards)
+        places = [join(locate(folder), name) for folder in folders] if name else []
+        text.use_vectors(open_text_vectors(places, text))
+
     @property
     def _at_once(self) -> int:
         """Clips in one batch of all ranks."""
@@ -99,7 +121,7 @@ class AudioDataModule(LightningDataModule):
         text = None
         if stage.text is not None:
             budget = stage.text.max_tokens - stage.text.special_tokens
-            text = TextBatch(budget, stage.text.count_tokens, self.pseudo_labels)
+            text = TextBatch(budget, stage.text.count_tokens, self.pseudo_labels, self.tag_orders)
         # Validation listens, so that it needs audio also where training takes log-mels.
         mel = None if centred else stage.trains_on_mel
         return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel)

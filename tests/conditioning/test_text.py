@@ -173,14 +173,17 @@ def test_precomputed_vectors_take_the_place_of_the_network(encoder, monkeypatch)
     assert torch.equal(encoded.mask, expected.mask)
 
 
-def test_a_caption_without_precomputed_vectors_is_encoded_and_reported_once(encoder):
+def test_captions_without_precomputed_vectors_are_encoded_and_reported_once(encoder, monkeypatch):
+    monkeypatch.setattr("lightning_n2m.conditioning.text._MANY_UNKNOWN", 3)
     other = TextEncoder(MINI_LM, max_tokens=16)
     other.use_vectors(Stored(encoder.run(CAPTIONS[:2])))
     with warnings.catch_warnings(record=True) as caught:
-        encoded = other.encode([*CAPTIONS[:4]])
-        other.encode(CAPTIONS[4:])
+        encoded = other.encode(CAPTIONS[:4])
+        assert not caught
+        other.encode(CAPTIONS)
+        other.encode(["another"])
     assert len(caught) == 1
-    assert CAPTIONS[2] in str(caught[0].message)
+    assert CAPTIONS[4] in str(caught[0].message)
     assert "derive-text" in str(caught[0].message)
     assert torch.equal(encoded.states, encoder.encode(CAPTIONS[:4]).states)
 
