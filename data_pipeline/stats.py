@@ -1,4 +1,4 @@
-"""`python -m data_pipeline stats`: what a shard folder holds, in figures and pictures."""
+"""`python -m data_pipeline stats`: statistics of a shard folder, as a page with charts and example clips."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 
 from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
-from data_pipeline.shards.shard_stats import Part, describe, summary
+from data_pipeline.shards.shard_stats import ShardStats, count_shard, summary
 from lightning_n2m.data.schema import read_index
+from lightning_n2m.html_page import printable
 from lightning_n2m.storage import locate, write_atomic
 
 
 def stats(shards: str, output: Path, workers: int | None = None, engine: Engine = "local") -> None:
     """Describe a shard folder: hours, levels, bandwidths, genres, tags, years, licences and captions.
 
-    OUTPUT/index.html shows them with pictures and six clips, drawn at random, to look at and to listen
-    to; OUTPUT/stats.json holds the figures.
+    OUTPUT/index.html shows them as charts, with six randomly drawn clips and their spectrograms;
+    OUTPUT/stats.json holds the numbers.
 
     Args:
         shards: Folder of shards, or its URL.
@@ -33,16 +34,16 @@ def stats(shards: str, output: Path, workers: int | None = None, engine: Engine 
     folder = locate(shards)
     index = read_index(folder)
     output.mkdir(parents=True, exist_ok=True)
-    total = Part()
-    full = [shard for shard in index.shards if shard.clips]
-    with progress("counting", sum(shard.clips for shard in full), "clips") as report:
-        for clips, part in run(partial(describe, folder=folder), full, workers, engine):
+    total = ShardStats()
+    non_empty = [shard for shard in index.shards if shard.clips]
+    with progress("counting", sum(shard.clips for shard in non_empty), "clips") as report:
+        for clips, part in run(partial(count_shard, folder=folder), non_empty, workers, engine):
             total.add(part)
             report(clips)
-    figures = summary(total)
-    write_atomic(output / "stats.json", json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
-    write_page(output, str(shards), figures, [example for _, example in total.examples])
+    values = summary(total)
+    write_atomic(output / "stats.json", json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+    write_page(output, title=printable(shards), values=values, examples=[item for _, item in total.examples])
     print(
-        f"{figures['clips']} clips of {figures['tracks']} tracks, {figures['hours']:.2f} hours: "
+        f"{values['clips']} clips of {values['tracks']} tracks, {values['hours']:.2f} hours: "
         f"see {output / 'index.html'}."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +74,17 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def size(place: Location) -> int | None:
-    """Bytes of a file; none when there is no such file."""
+    """Bytes of a file; none when there is no such file.
+
+    Raises:
+        InputError: if it is a FIFO, a socket or a device, which could block a reader or never end.
+    """
     try:
         if not is_url(place):
-            return Path(place).stat().st_size if Path(place).is_file() else None
+            status = os.stat(place)
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise InputError(f"{place} is not a regular file; replace it by one.")
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
         system, path = filesystem(str(place))
         found = system.info(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -112,20 +120,28 @@ def names(folder: Location, kind: Literal["file", "directory"] = "file") -> list
 
 
 def read_bytes(place: Location) -> bytes:
-    """All of a file.
+    """The content of a file.
 
     Raises:
+        InputError: if it is not a regular file.
         OSError: if it cannot be read.
     """
     if not is_url(place):
+        size(place)
         return Path(place).read_bytes()
     system, path = filesystem(str(place))
     return bytes(system.cat_file(path))
 
 
 def open_read(place: Location) -> BinaryIO:
-    """Open a file for reading, with ``seek``."""
+    """Open a file for reading, with ``seek``.
+
+    Raises:
+        InputError: if it is not a regular file.
+        OSError: if it cannot be opened.
+    """
     if not is_url(place):
+        size(place)
         return open(place, "rb")
     system, path = filesystem(str(place))
     return system.open(path, "rb")  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Clips of a track: where they begin, and their audio."""
+"""Clips of a track: their positions and their audio."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Cutting:
     Args:
         clips: Clips of a track, at most.
         seconds: Length of a clip.
-        spacing: Seconds between two clips, which then lie together in the middle of the track; spread
-            evenly over it when none is given.
+        spacing: Seconds between two clips, which then lie in the middle of the track; when none is given,
+            clips are spread evenly over the track.
         format: How their audio is stored.
         kbps: Bit rate of Opus, in thousands of bits a second.
     """
@@ -39,7 +39,7 @@ class Cutting:
     kbps: int = 96
 
     def count(self, item: Track) -> int:
-        """How many clips a track gives; 0 when it is too short."""
+        """Number of clips of a track; 0 if it is too short."""
         if item.seconds < self.seconds - TOLERANCE:
             return 0
         gap = self.spacing or 0.0
@@ -47,7 +47,7 @@ class Cutting:
         return min(self.clips, max(1, room))
 
     def starts(self, item: Track) -> list[float]:
-        """Where the clips of a track begin, in seconds; they never overlap."""
+        """Start of each clip of a track in seconds; clips never overlap."""
         number = self.count(item)
         if self.spacing is None:
             # Each in the middle of its equal part of the track.
@@ -62,12 +62,12 @@ def cut(item: Track, cutting: Cutting) -> list[tuple[Clip, bytes]]:
     """Decode, resample and encode the clips of a track.
 
     Raises:
-        InputError: if the file is no longer readable, or not the one that the manifest describes.
+        InputError: if the file is no longer readable, or differs from the one that the manifest describes.
     """
     source = load(item.path)
     if identity(source) != item.track_id:
         raise InputError(
-            f"{item.path} is not the file that the manifest describes; build the manifest again."
+            f"{item.path} differs from the file that the manifest describes; build the manifest again."
         )
     if item.decoder:
         with decoded(source, item.path) as wav:
@@ -82,11 +82,11 @@ def _cut(item: Track, source: Path | bytes, cutting: Cutting) -> list[tuple[Clip
     from lightning_n2m.audio.resample import resample_file
 
     rate, length = item.sample_rate, round(cutting.seconds * SAMPLE_RATE)
-    # Cuts fall where both rates have a sample, and the neighbourhood is resampled with the clip:
-    # otherwise a clip would begin with the edge of a filter, and up to a sample late.
+    # Cuts fall where both rates have a sample, and the clip is resampled together with a margin on either
+    # side. Otherwise a clip would begin with the edge of a filter, and up to a sample late.
     step = rate // math.gcd(rate, SAMPLE_RATE)
     margin = step * math.ceil(0.1 * rate / step)
-    found = []
+    clips = []
     for number, start in enumerate(cutting.starts(item)):
         first = math.floor(start * rate / step) * step
         begin = max(0, first - margin)
@@ -104,8 +104,8 @@ def _cut(item: Track, source: Path | bytes, cutting: Cutting) -> list[tuple[Clip
             sample_rate=SAMPLE_RATE,
             **item.metadata(),
         )
-        found.append((clip, _encode(master, cutting, clip.key)))
-    return found
+        clips.append((clip, _encode(master, cutting, clip.key)))
+    return clips
 
 
 def _encode(master: Tensor, cutting: Cutting, key: str) -> bytes:

@@ -1,7 +1,8 @@
-"""The shards to be: which tracks go into which, and what became of each."""
+"""Which tracks of a manifest go into which shard, and the records of finished shards."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -14,31 +15,37 @@ from typing import TYPE_CHECKING, get_args
 
 from data_pipeline.scan.file_scan import plain
 from data_pipeline.scan.track import REJECTED, Rejected, Track, read_track, read_tracks
-from lightning_n2m.data.schema import Shard, Split, split_of
+from lightning_n2m.data.json_fields import FieldError, parse_json
+from lightning_n2m.data.schema import Shard, Split, read_shard_fields, split_of
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, is_url, join, locate, read_bytes, size
 
 if TYPE_CHECKING:
-    import numpy
+    import numpy as np
 
-# Results of finished shards, beside the shards: what a killed job needs to go on.
+# Results of finished shards, beside the shards: a killed job resumes from them.
 RECORDS = "records"
 # Every rank and loader worker needs a shard of its own, so small collections get small shards.
-_FEWEST = 8
+MIN_SHARDS = 8
 _SPLITS: tuple[Split, ...] = get_args(Split)
+_MAX_RECORD = 1 << 26  # Bytes of the record of one shard.
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished shard, and the tracks that could not go into it."""
+    """A finished shard, and the tracks that were rejected while it was built."""
 
     shard: Shard
     rejected: tuple[Rejected, ...] = ()
 
+    def to_json(self) -> str:
+        """The text of its record."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True) + "\n"
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a shard and its record go."""
+    """Paths of a shard and of its record."""
 
     folder: str
     name: str
@@ -50,31 +57,35 @@ class Place:
 
     @property
     def record(self) -> Location:
-        """Its result; written after the tar file."""
+        """Its record, written after the tar file."""
         return join(locate(self.folder), f"{RECORDS}/{self.name.removesuffix('.tar')}.json")
 
     def result(self) -> Result | None:
-        """What an earlier run left, if the file is still what it was."""
+        """The record of an earlier run, if it is intact and the tar file has the recorded size."""
         if size(self.record) is None:
             return None
-        values = json.loads(read_bytes(self.record))
-        found = Result(Shard(**values["shard"]), tuple(Rejected(**item) for item in values["rejected"]))
-        return found if size(self.audio) == found.shard.bytes else None
+        try:
+            values = parse_json(read_bytes(self.record), _MAX_RECORD)
+            shard = read_shard_fields(values["shard"])
+            result = Result(shard, tuple(Rejected(**item) for item in values["rejected"]))
+        except (FieldError, TypeError, KeyError):
+            return None
+        return result if shard.name == self.name and size(self.audio) == shard.bytes else None
 
 
 @dataclass
 class Survey:
-    """What one pass over a manifest leaves in memory: 18 bytes a track.
+    """What one pass over a manifest leaves in memory: 26 bytes a track.
 
     Args:
         manifest: The file.
-        root: Folder that all its tracks lie in; empty if there is none.
-        fingerprint: Of all that shards depend on: the same collection in another place has the same.
-        ids: Identities of the tracks that are long enough, as numbers.
-        offsets: Where their lines begin.
-        clips: How many clips each gives.
-        splits: Numbers of their splits.
-        short: Where the lines of the others begin.
+        root: Folder that holds all tracks; empty if there is none.
+        fingerprint: Digest of all that shards depend on; the same for a collection that was moved.
+        ids: Identities of the tracks as integers.
+        offsets: Positions of their lines in the manifest, in bytes.
+        digests: Digests of the lines without the path.
+        clips: Number of clips of each track; 0 for a track that is too short.
+        splits: Number of its split.
     """
 
     manifest: Path
@@ -82,9 +93,15 @@ class Survey:
     fingerprint: str = ""
     ids: array[int] = field(default_factory=lambda: array("Q"))
     offsets: array[int] = field(default_factory=lambda: array("Q"))
+    digests: array[int] = field(default_factory=lambda: array("Q"))
     clips: array[int] = field(default_factory=lambda: array("B"))
     splits: array[int] = field(default_factory=lambda: array("B"))
-    short: array[int] = field(default_factory=lambda: array("Q"))
+
+    def too_short(self) -> Iterator[Track]:
+        """Tracks that are shorter than a clip."""
+        for offset, clips in zip(self.offsets, self.clips, strict=True):
+            if not clips:
+                yield read_track(self.manifest, offset)
 
 
 def survey(manifest: Path, clips_of: Callable[[Track], int], validation: float, test: float) -> Survey:
@@ -92,43 +109,41 @@ def survey(manifest: Path, clips_of: Callable[[Track], int], validation: float, 
 
     Args:
         manifest: The file.
-        clips_of: How many clips a track gives.
+        clips_of: Number of clips of a track.
         validation: Share of tracks that validate.
         test: Share of tracks that test.
 
     Raises:
-        InputError: if it is missing, damaged, or lists no tracks or one twice.
+        InputError: if it is missing or damaged, lists no tracks, or lists one twice.
     """
     import numpy as np
 
-    found, total, root = Survey(manifest), 0, None
+    result, total, root = Survey(manifest), 0, None
     for offset, track in read_tracks(manifest):
         # A sum does not depend on the order of the lines, and needs no sorting of them.
-        total += int.from_bytes(hashlib.sha256(replace(track, path="").to_json().encode()).digest())
+        digest = hashlib.sha256(replace(track, path="").to_json().encode()).digest()
+        total += int.from_bytes(digest)
         if not is_url(track.path):
             folder = os.path.dirname(track.path)
             root = folder if root is None else os.path.commonpath([root, folder])
-        number = min(clips_of(track), 255)
-        if not number:
-            found.short.append(offset)
-            continue
-        found.ids.append(int(track.track_id, 16))
-        found.offsets.append(offset)
-        found.clips.append(number)
+        result.ids.append(int(track.track_id, 16))
+        result.offsets.append(offset)
+        result.digests.append(int.from_bytes(digest[:8]))
+        result.clips.append(min(clips_of(track), 255))
         split = track.split or split_of(track.track_id, validation, test)
-        found.splits.append(_SPLITS.index(split))
-    if not found.ids and not found.short:
+        result.splits.append(_SPLITS.index(split))
+    if not result.ids:
         raise InputError(f"{manifest} lists no tracks; look into {manifest.with_name(REJECTED)} for reasons.")
-    ids = np.sort(np.frombuffer(found.ids, np.uint64)) if found.ids else np.zeros(0, np.uint64)
-    if len(twice := ids[1:][ids[1:] == ids[:-1]]):
-        raise InputError(f"{manifest} lists track {twice[0]:016x} a second time; keep one of the lines.")
-    found.root, found.fingerprint = root or "", f"{total % 2**256:064x}"
-    return found
+    ids = np.sort(np.frombuffer(result.ids, np.uint64))
+    if len(repeated := ids[1:][ids[1:] == ids[:-1]]):
+        raise InputError(f"{manifest} lists track {repeated[0]:016x} a second time; keep one of the lines.")
+    result.root, result.fingerprint = root or "", f"{total % 2**256:064x}"
+    return result
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A shard to be: its name, split, number of clips, and where its tracks' lines begin."""
+    """A planned shard: its name, split, number of clips, and the positions of its tracks' lines."""
 
     name: str
     split: Split
@@ -140,29 +155,40 @@ class Outline:
         return tuple(read_track(manifest, offset) for offset in self.offsets)
 
 
-def plan(found: Survey, tracks_per_shard: int) -> Iterator[Outline]:
+def plan(
+    clips: np.ndarray,
+    splits: np.ndarray,
+    offsets: np.ndarray,
+    tracks_per_shard: int,
+    first: int = 0,
+    min_shards: int = MIN_SHARDS,
+) -> Iterator[Outline]:
     """Distribute tracks over shards: evenly, split by split, in the order of their identities.
 
-    That order is as good as random, so that artists and sources are mixed in every shard.
+    Identities are hashes, so that this order mixes artists and sources in every shard.
+
+    Args:
+        clips: Number of clips of each track, in the order of their identities; tracks without are skipped.
+        splits: Number of the split of each track.
+        offsets: Position of the line of each track in the manifest.
+        tracks_per_shard: Tracks of a shard, at most.
+        first: Number of the first shard.
+        min_shards: Shards of a split, at least, if it has as many tracks.
     """
     import numpy as np
 
-    order = np.argsort(np.frombuffer(found.ids, np.uint64), kind="stable")
-    splits, clips = np.frombuffer(found.splits, np.uint8), np.frombuffer(found.clips, np.uint8)
-    offsets = np.frombuffer(found.offsets, np.uint64)
-    made = 0
+    shard_number = first
     for code, split in enumerate(_SPLITS):
-        members = order[splits[order] == code]
-        count = max(math.ceil(len(members) / tracks_per_shard), min(len(members), _FEWEST))
-        for number in range(count):
-            part: numpy.ndarray = members[
-                number * len(members) // count : (number + 1) * len(members) // count
-            ]
-            where = tuple(int(offset) for offset in offsets[part])
-            yield Outline(f"audio-{made:06d}.tar", split, int(clips[part].sum()), where)
-            made += 1
+        members = np.flatnonzero((splits == code) & (clips > 0))
+        count = max(math.ceil(len(members) / tracks_per_shard), min(len(members), min_shards))
+        for part_number in range(count):
+            start, end = (edge * len(members) // count for edge in (part_number, part_number + 1))
+            part = members[start:end]
+            lines = tuple(int(offset) for offset in offsets[part])
+            yield Outline(f"audio-{shard_number:06d}.tar", split, int(clips[part].sum()), lines)
+            shard_number += 1
 
 
 def rejected(item: Track, reason: str, detail: str) -> Rejected:
-    """A track of the manifest that is left out; the details speak of its place in the collection."""
+    """A track of the manifest that is skipped; details name its path within the collection only."""
     return Rejected(item.source, reason, plain(detail.replace(item.path, item.source)))

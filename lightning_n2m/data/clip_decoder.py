@@ -1,4 +1,4 @@
-"""From the bytes of a clip to a training example: the crop is decoded last, and only the crop."""
+"""From the encoded audio of a clip to a training example: only the crop is decoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_n2m.audio.io import probe, read, to_mono
+from lightning_n2m.audio.io import read, to_mono
 from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.data.clip_audio import probe_clip
 from lightning_n2m.data.derived_audio import TrainingFormat, from_bytes, is_derived
 from lightning_n2m.data.schema import SAMPLE_RATE
 from lightning_n2m.data.shard_reader import RawClip
@@ -23,16 +24,15 @@ from lightning_n2m.seeding import derive_seed
 class ClipDecoder:
     """Decodes a crop and draws a caption.
 
-    A crop is the same, but for rounding, whether its clip is stored at 24 kHz or in the form that is
-    asked for: it begins where both have a sample, and is cut out of the resampled clip, not resampled
-    after the cut.
+    A crop is the same, except for rounding, whether its clip is stored at 24 kHz or in a derived form: it
+    begins where both have a sample, and it is cut out of the resampled clip, not resampled after the cut.
 
     Args:
-        sample_rate: Rate to deliver, in Hz.
-        seconds: Length to deliver.
-        text: Where captions are drawn; none for a stage without text.
+        sample_rate: Rate of the result in Hz.
+        seconds: Length of the result.
+        text: Draws the captions; none for a stage without text.
         seed: Seed of crop and caption, together with the sample's number.
-        centred: Take the middle of the clip instead of a random place.
+        centred: Take the middle of the clip instead of a random position.
         mel: Deliver the log-mel of this analysis instead of audio.
     """
 
@@ -57,9 +57,9 @@ class ClipDecoder:
             raise InputError(
                 f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
             ) from error
-        if not crop.sum().isfinite():  # what is no number makes the sum none; cheaper than asking each
+        if not crop.sum().isfinite():  # One NaN or infinite sample makes the sum so; cheaper than a mask.
             raise InputError(
-                f"{name} holds samples that are no numbers; build its shard again from a sound file."
+                f"{name} holds NaN or infinite samples; build its shard again from an intact file."
             )
         caption = self.text.draw(raw.clip, raw.captions, draw) if self.text else ""
         kind = "mel" if self.mel else "audio"
@@ -71,7 +71,7 @@ class ClipDecoder:
         if derived:
             rate, total = SAMPLE_RATE, round(raw.clip.duration_s * SAMPLE_RATE)
         else:
-            info = probe(raw.audio)
+            info = probe_clip(raw)
             rate, total = info.sample_rate, info.frames
         length = round(self.seconds * rate)
         if total < length:
@@ -81,11 +81,12 @@ class ClipDecoder:
             )
         step, steps = form.grid(rate)
         spare = max(0, total // step - math.ceil(length / step))
-        place = spare // 2 if self.centred else draw.randint(0, spare)
+        position = spare // 2 if self.centred else draw.randint(0, spare)
         if derived:
-            return from_bytes(raw.audio, place * steps, form.length(self.seconds))
-        start = place * step
-        context = min(place, math.ceil(form.margin(rate) / step))
+            return from_bytes(raw.audio, position * steps, form.length(self.seconds), form.channels)
+        # Decode the crop with the context that the filters need on either side, and cut after resampling.
+        start = position * step
+        context = min(position, math.ceil(form.margin(rate) / step))
         begin = start - context * step
         end = min(total, start + length + form.margin(rate) + step)
         audio = to_mono(read(raw.audio, begin, end - begin).samples)

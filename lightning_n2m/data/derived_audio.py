@@ -1,9 +1,9 @@
-"""Derived forms of a clip: what a stage needs of it, made once.
+"""Derived forms of a clip: the low-rate audio or log-mel that a stage trains on, computed once.
 
-A generator that trains on 3.2 kHz would decode 24 kHz audio only to throw most of it away. So a shard
-folder may hold, in sub-folders with an index of their own, the same clips at a lower rate (``3200/``)
-or as log-mels (``mel/``): the very same filters run over the whole clip, and the result is kept as
-whole numbers, which need no decoding at all.
+A generator that trains on 3.2 kHz would decode 24 kHz audio and discard most of it. So a shard folder may
+hold, in sub-folders with an index of their own, the same clips at a lower rate (``3200/``) or as log-mels
+(``mel/``). The same filters run over the whole clip, and the result is stored as 16-bit integers, which
+need no decoding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.audio.resample import reach, resample
 from lightning_n2m.data.schema import Index, Shard
 
-# Stands for 1: resampling may go beyond full scale, and log-mels of loud music do, but never to 2.
+# Stands for 1: resampled audio and log-mels of loud music may exceed full scale, but never reach 2.
 _ONE = 1 << 14
 MEL = "mel"
 
@@ -34,7 +34,7 @@ class TrainingFormat:
 
     Args:
         sample_rate: Rate of the audio in Hz.
-        mel: Analysis, where it is the log-mel that is asked for; its rate is then ``sample_rate``.
+        mel: Analysis of the log-mel, whose rate is then ``sample_rate``; null for audio.
     """
 
     sample_rate: int
@@ -46,18 +46,26 @@ class TrainingFormat:
         return MEL if self.mel else str(self.sample_rate)
 
     @property
+    def channels(self) -> int:
+        """Channels of a clip in this form."""
+        return self.mel.channels if self.mel else 1
+
+    @property
     def step(self) -> int:
-        """Samples of this rate between two places at which a crop may begin; see `grid`."""
+        """Samples of this rate between two possible starts of a crop; see `grid`."""
         return self.mel.hop if self.mel else 1
 
     def grid(self, master_rate: int) -> tuple[int, int]:
-        """Distance of places that are whole samples (or frames) in both forms: in the master and in this one.
+        """Distance of positions that are whole samples (or frames) both in the master and in this form.
 
-        Crops that begin there are the same however they come about.
+        A crop that begins at such a position is the same from the master and from the derived form.
+
+        Returns:
+            The distance in samples of the master, and in samples (or frames) of this form.
         """
         common = math.gcd(master_rate, self.sample_rate)
-        here = math.lcm(self.sample_rate // common, self.step)
-        return here * master_rate // self.sample_rate, here // self.step
+        distance = math.lcm(self.sample_rate // common, self.step)
+        return distance * master_rate // self.sample_rate, distance // self.step
 
     def margin(self, master_rate: int) -> int:
         """Samples of the master on either side that this form depends on."""
@@ -65,7 +73,7 @@ class TrainingFormat:
         return reach(master_rate, self.sample_rate) + math.ceil(window * master_rate / self.sample_rate)
 
     def length(self, seconds: float) -> int:
-        """Samples or frames of so many seconds."""
+        """Samples or frames of a duration."""
         return round(seconds * self.sample_rate) // self.step
 
     def of(self, audio: Tensor, sample_rate: int) -> Tensor:
@@ -74,38 +82,65 @@ class TrainingFormat:
         return log_mel(samples[None], self.mel)[0] if self.mel else samples
 
     def settings(self, parents: Sequence[Shard]) -> dict[str, object]:
-        """What tells in an index which form was derived from which shards."""
+        """The settings of a derived index: which form was derived from which shards."""
         mel = dataclasses.asdict(self.mel) if self.mel else None
-        whole = hashlib.sha256("".join(shard.sha256 for shard in parents).encode()).hexdigest()
-        return {"sample_rate": self.sample_rate, "mel": mel, "parents": whole}
+        digest = hashlib.sha256("".join(shard.sha256 for shard in parents).encode()).hexdigest()
+        return {"sample_rate": self.sample_rate, "mel": mel, "parents": digest}
 
     def is_of(self, index: Index) -> bool:
-        """Whether a derived folder holds this very form."""
-        wanted = self.settings(())
-        return all(index.settings.get(key) == wanted[key] for key in ("sample_rate", "mel"))
+        """Whether a derived folder holds this form with the same settings."""
+        expected = self.settings(())
+        return all(index.settings.get(key) == expected[key] for key in ("sample_rate", "mel"))
 
 
 def to_bytes(values: Tensor) -> bytes:
-    """Keep ``(channels, steps)`` as 16-bit whole numbers, step by step."""
-    whole = (values * _ONE).round().clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16)
+    """Store ``(channels, steps)`` as 16-bit integers, step by step, in NumPy's file format."""
+    integers = (values * _ONE).round().clamp(-(1 << 15), (1 << 15) - 1).to(torch.int16)
     stream = io.BytesIO()
-    np.save(stream, whole.T.contiguous().numpy(), allow_pickle=False)
+    np.save(stream, integers.T.contiguous().numpy(), allow_pickle=False)
     return stream.getvalue()
 
 
 def is_derived(data: bytes) -> bool:
-    """Whether a clip is in a derived form."""
+    """Whether the bytes of a clip are in a derived form."""
     return data[:6] == b"\x93NUMPY"
 
 
-def from_bytes(data: bytes, start: int, length: int) -> Tensor:
-    """Steps of what `to_bytes` kept: ``(channels, length)``.
+def from_bytes(data: bytes, start: int, length: int, channels: int) -> Tensor:
+    """Steps of what `to_bytes` stored: ``(channels, length)``.
+
+    The header is untrusted: memory is allocated for the bytes that exist, not for the shape that it states.
 
     Raises:
-        ValueError: if the bytes are damaged, or hold fewer steps.
+        ValueError: if the bytes are damaged, hold fewer steps, or another number of channels.
     """
-    whole = np.load(io.BytesIO(data), allow_pickle=False)
-    if whole.ndim != 2 or whole.dtype != np.int16 or len(whole) < start + length:
-        raise ValueError(f"it holds {whole.shape} numbers, but {start + length} steps are needed")
-    part = np.ascontiguousarray(whole[start : start + length].T)
+    values = _view(data)
+    if values.shape[1] != channels:
+        raise ValueError(f"it has {values.shape[1]} channels, but {channels} are needed")
+    if len(values) < start + length:
+        raise ValueError(f"it has {len(values)} steps, but {start + length} are needed")
+    part = np.ascontiguousarray(values[start : start + length].T)
     return torch.from_numpy(part.astype(np.float32) / _ONE)
+
+
+def derived_shape(data: bytes) -> tuple[int, int]:
+    """Steps and channels of what `to_bytes` stored.
+
+    Raises:
+        ValueError: if the bytes are damaged.
+    """
+    steps, channels = _view(data).shape
+    return steps, channels
+
+
+def _view(data: bytes) -> np.ndarray:
+    """The stored integers ``(steps, channels)``, without a copy."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("its array has another version than 1.0")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if len(shape) != 2 or dtype != np.int16 or fortran_order:
+        raise ValueError(f"its array has the shape {shape} and type {dtype}, not (steps, channels) of int16")
+    if min(shape) < 1 or math.prod(shape) * 2 != len(data) - stream.tell():
+        raise ValueError(f"its array states the shape {shape}, which its {len(data)} bytes do not hold")
+    return np.frombuffer(data, np.int16, offset=stream.tell()).reshape(shape)

@@ -4,10 +4,13 @@ A shard folder holds::
 
     index.json               shards with counts, bytes, checksum and split
     audio-000123.tar         KEY.flac or KEY.opus (24 kHz mono) and KEY.json (a `Clip`) per clip
-    captions-000123.jsonl    a `Captions` line per clip, found by KEY; rewritten without touching audio
+    captions-000123.jsonl    a `Captions` line per clip, by KEY; rewritten without changing the audio
     3200/, mel/              the same clips at a low rate or as log-mels, KEY.npy; each with an index.json
 
 Splits go by track, never by clip: six clips of one song in both splits would leak.
+
+A shard folder may come from a stranger. Every field is checked on reading (`field_rules`), so that names,
+keys and checksums are safe as parts of a file name, and numbers are finite and in range.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
+from lightning_n2m.data import field_rules
+from lightning_n2m.data.json_fields import FieldError, build, parse_json
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, is_folder, join, read_bytes, size
 
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
-T = TypeVar("T")
 SAMPLE_RATE = 24_000
 INDEX = "index.json"
 FORMAT = 1
@@ -101,13 +105,17 @@ class Clip(TrackMetadata):
 
     @staticmethod
     def from_json(data: bytes | str) -> Clip:
-        """Read ``KEY.json``; fields that a newer version added are passed over."""
-        return _from_fields(Clip, json.loads(data))
+        """Read ``KEY.json``; fields that a newer version added are skipped.
+
+        Raises:
+            FieldError: if a field has a wrong type, range or pattern.
+        """
+        return build(Clip, parse_json(data, field_rules.MAX_LINE), field_rules.CLIP)
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Pseudo-labels of one clip: long sentences apart, short ones to be packed together."""
+    """Pseudo-labels of one clip: long ones are used one at a time, short ones are packed together."""
 
     key: str
     long: tuple[str, ...] = ()
@@ -120,7 +128,7 @@ class Captions:
 
 @dataclass(frozen=True)
 class Shard:
-    """One line of the index: a tar file, what it holds, and how to know that it is whole."""
+    """One line of the index: a tar file, its content, and its size and checksum."""
 
     name: str
     split: Split
@@ -131,13 +139,13 @@ class Shard:
 
     @property
     def captions_name(self) -> str:
-        """Name of the caption file that lies beside the shard."""
+        """Name of the caption file beside the shard."""
         return self.name.replace("audio-", "captions-", 1).removesuffix(".tar") + ".jsonl"
 
 
 @dataclass(frozen=True)
 class Index:
-    """``index.json``: the shards of a folder, in order, and the settings that made them."""
+    """``index.json``: the shards of a folder, in order, and the settings that they were built with."""
 
     shards: tuple[Shard, ...]
     sample_rate: int = SAMPLE_RATE
@@ -146,7 +154,7 @@ class Index:
     format: int = FORMAT
 
     def of(self, split: Split) -> tuple[Shard, ...]:
-        """The shards of one split that hold any clip."""
+        """The shards of one split that hold at least one clip."""
         return tuple(shard for shard in self.shards if shard.split == split and shard.clips)
 
     def to_json(self) -> str:
@@ -165,24 +173,24 @@ def read_index(folder: Location) -> Index:
         raise InputError(
             f"The shard folder {folder} does not exist; build it with 'python -m data_pipeline shard'."
         )
-    if size(path) is None:
+    index_bytes = size(path)
+    if index_bytes is None:
         raise InputError(
             f"{folder} holds no {INDEX}, so it is no finished shard folder; "
             "run 'python -m data_pipeline shard' on it."
         )
+    if index_bytes > field_rules.MAX_INDEX:
+        raise InputError(f"{path} has {index_bytes} bytes, too many for an index; build the shards again.")
     try:
-        fields = json.loads(read_bytes(path))
-        if fields["format"] != FORMAT:
+        values = parse_json(read_bytes(path), field_rules.MAX_INDEX)
+        if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] != FORMAT:
             raise InputError(
-                f"{path} has format {fields['format']}, but this version reads {FORMAT}; "
+                f"{path} has format {values['format']}, but this version reads {FORMAT}; "
                 "build the shards again."
             )
-        fields["shards"] = tuple(_from_fields(Shard, shard) for shard in fields["shards"])
-        index = _from_fields(Index, fields)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error!r}); run 'python -m data_pipeline shard' again."
-        ) from error
+        index = _build_index(values)
+    except FieldError as error:
+        raise InputError(f"{path} is damaged ({error}); build the shards again.") from error
     if not any(shard.clips for shard in index.shards):
         raise InputError(
             f"{folder} holds no clips; give 'python -m data_pipeline shard' a manifest with usable tracks."
@@ -190,25 +198,59 @@ def read_index(folder: Location) -> Index:
     return index
 
 
+def _build_index(values: Any) -> Index:
+    if not isinstance(values, dict) or not isinstance(values.get("shards"), list):
+        raise FieldError("its list of shards is missing")
+    names: set[str] = set()
+    for position, fields in enumerate(values["shards"]):
+        try:
+            shard = values["shards"][position] = read_shard_fields(fields)
+        except FieldError as error:
+            raise FieldError(f"shards[{position}]: {error}") from None
+        if shard.name in names:
+            raise FieldError(f"shards[{position}]: {shard.name} is listed twice")
+        names.add(shard.name)
+    if "format" not in values:
+        raise FieldError("format is missing")
+    index = build(Index, values, field_rules.INDEX)
+    # A decoder allocates what a clip promises, so that a promise must fit the index.
+    for shard in index.shards:
+        if shard.seconds > 1.001 * shard.clips * index.clip_seconds:
+            raise FieldError(f"{shard.name} has more seconds than clips of {index.clip_seconds:g} s")
+    return index
+
+
+def read_shard_fields(values: Any) -> Shard:
+    """Check one parsed line of the index.
+
+    Raises:
+        FieldError: if a field has a wrong type, range or pattern.
+    """
+    return build(Shard, values, field_rules.SHARD)
+
+
 def read_captions(path: Location) -> dict[str, Captions]:
-    """Read a ``captions-*.jsonl`` by key; a file that is not there yet holds nothing.
+    """Read a ``captions-*.jsonl`` by key; a missing file holds no captions.
 
     Raises:
         InputError: if a line is not a `Captions` object.
     """
-    if size(path) is None:
+    caption_bytes = size(path)
+    if caption_bytes is None:
         return {}
-    found = {}
+    if caption_bytes > field_rules.MAX_CAPTIONS:
+        raise InputError(f"{path} has {caption_bytes} bytes, too many for captions; label the shards again.")
+    captions_of: dict[str, Captions] = {}
     # Not str.splitlines, which would also cut at line separators that are part of a caption.
-    for number, line in enumerate(read_bytes(path).splitlines(), start=1):
+    for line_number, line in enumerate(read_bytes(path).splitlines(), start=1):
         try:
-            captions: Captions = _from_fields(Captions, json.loads(line))
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+            captions = build(Captions, parse_json(line, field_rules.MAX_LINE), field_rules.CAPTIONS)
+        except FieldError as error:
             raise InputError(
-                f"{path}, line {number}, is damaged ({error}); label the shards again."
+                f"{path}, line {line_number}, is damaged ({error}); label the shards again."
             ) from error
-        found[captions.key] = captions
-    return found
+        captions_of[captions.key] = captions
+    return captions_of
 
 
 def split_of(track_id: str, validation: float = 0.05, test: float = 0.05) -> Split:
@@ -223,12 +265,6 @@ def split_of(track_id: str, validation: float = 0.05, test: float = 0.05) -> Spl
     if draw < test:
         return "test"
     return "validation" if draw < test + validation else "train"
-
-
-def _from_fields(kind: type[T], values: dict[str, Any]) -> T:
-    """Build a dataclass from JSON: lists become tuples, unknown fields are passed over."""
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
 
 
 class Batch(TypedDict):

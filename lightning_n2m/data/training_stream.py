@@ -8,6 +8,7 @@ stream ever ends.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -105,14 +106,21 @@ class TrainingStream(IterableDataset):
 
 
 class FixedClips(IterableDataset):
-    """The same few clips every time, dealt over the ranks in equal numbers.
+    """The same clips every time, in equal numbers for all ranks.
+
+    Clips are spread evenly over the shards. There is at least one for each rank: a split that holds fewer
+    clips than there are ranks gives some of them to several ranks.
 
     Args:
         files: Shards of the split.
         decoder: Makes an example of a clip; it should take the middle.
-        clips: How many, over all ranks; fewer if the split holds fewer.
+        clips: Clips of all ranks together, rounded down to a multiple of the ranks; fewer if the split
+            holds fewer, more if there are more ranks.
         rank: Rank of this process.
         world_size: Number of processes.
+
+    Raises:
+        InputError: if the split holds no clips.
     """
 
     def __init__(
@@ -120,26 +128,25 @@ class FixedClips(IterableDataset):
     ) -> None:
         self.files, self.decoder = tuple(files), decoder
         self.rank, self.world_size = rank, world_size
-        available = min(clips, sum(file.shard.clips for file in files))
-        self.clips = available - available % world_size
-        if not self.clips:
-            raise InputError(
-                f"The split holds {available} clips, fewer than the {world_size} ranks; "
-                "build shards from more tracks."
-            )
+        self.total = sum(file.shard.clips for file in files)
+        if not self.total:
+            raise InputError("The split holds no clips; build shards from more tracks.")
+        available = min(clips, self.total)
+        self.clips = max(world_size, available - available % world_size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Examples of this rank."""
-        # One clip of each track in turn would need a second pass; clips of a shard are read evenly spread.
-        total = sum(file.shard.clips for file in self.files)
-        chosen = {i * total // self.clips: i for i in range(self.clips)}
-        position = 0
+        # Position within the split, and number, of each clip of this rank, in order of position.
+        own = deque((i * self.total // self.clips, i) for i in range(self.rank, self.clips, self.world_size))
+        first = 0  # position of the first clip of a shard
         for file in self.files:
-            if not any(position <= place < position + file.shard.clips for place in chosen):
-                position += file.shard.clips
-                continue
-            for raw in read_shard(file):
-                number = chosen.get(position)
-                if number is not None and number % self.world_size == self.rank:
-                    yield self.decoder(raw, number)
-                position += 1
+            end = first + file.shard.clips
+            numbers: dict[int, list[int]] = {}
+            while own and own[0][0] < end:
+                position, number = own.popleft()
+                numbers.setdefault(position, []).append(number)
+            if numbers:
+                for position, raw in enumerate(read_shard(file), start=first):
+                    for number in numbers.get(position, ()):
+                        yield self.decoder(raw, number)
+            first = end

@@ -11,6 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from lightning_n2m.data.clip_audio import probe_clip
 from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet, load_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import find_shards, read_shard
@@ -70,6 +71,7 @@ class Starter(EvaluationSet):
             for file in find_shards([self.shards], split):
                 for raw in read_shard(file):
                     if raw.clip.key in wanted:
+                        probe_clip(raw)
                         yield raw.clip.key, load_clip(raw.audio, sample_rate)
 
 

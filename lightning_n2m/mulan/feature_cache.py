@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_n2m.audio.io import read, to_mono
+from lightning_n2m.audio.io import to_mono
 from lightning_n2m.audio.resample import resample
+from lightning_n2m.data.clip_audio import read_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import RawClip, ShardFile, read_shard
 from lightning_n2m.errors import InputError
@@ -36,7 +37,7 @@ def decode_audio(raw: RawClip, sample_rate: int) -> torch.Tensor:
         InputError: if the clip is damaged.
     """
     try:
-        audio = read(raw.audio)
+        audio = read_clip(raw)
     except InputError as error:
         raise InputError(
             f"Clip {raw.clip.key} of {raw.shard} cannot be used: {str(error).rstrip('.')}; build its shard "

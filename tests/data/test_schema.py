@@ -40,7 +40,9 @@ def test_keys_are_unique_in_a_track_and_hold_no_dot():
 
 
 def test_an_index_survives_its_json(tmp_path):
-    index = Index((SHARD, Shard("audio-000008.tar", "test", 0, 0.0, 10, "")), settings={"validation": 0.1})
+    index = Index(
+        (SHARD, Shard("audio-000008.tar", "test", 0, 0.0, 10, "cd" * 32)), settings={"validation": 0.1}
+    )
     (tmp_path / "index.json").write_text(index.to_json())
     assert read_index(tmp_path) == index
     assert read_index(str(tmp_path)).of("train") == (SHARD,)

@@ -242,7 +242,7 @@ def test_a_shard_whose_count_is_not_that_of_the_index_is_refused(shard, listed):
             [("a-00.json", b'{"track_id": "a", "clip": 0, "start_s": 0, "duration_s": 1, "sample_rate": 1}')],
             "a-00 has no audio",
         ),
-        ([("a-00.flac", b"x"), ("a-00.json", b"{")], "Expecting"),
+        ([("a-00.flac", b"x"), ("a-00.json", b"{")], "not JSON"),
         ([("a-00.flac", b"x"), ("a-00.json", b'{"track_id": "a"}')], "clip"),
         ([("a-00.flac", b"x"), ("a-00.flac", b"x")], "duplicate"),
     ],
@@ -357,6 +357,23 @@ def test_shards_without_a_chosen_clip_are_not_opened(build):
     assert [e["key"] for e in FixedClips(files, name_only, 2)] == ["shards00x00-00", "shards02x00-00"]
 
 
-def test_fewer_validation_clips_than_ranks_are_refused(build):
-    files = find_shards([build([2])], "train")
-    refused(lambda: FixedClips(files, name_only, 16, world_size=3), "holds 2 clips", "3 ranks")
+@pytest.mark.parametrize(("wanted", "world"), [(2, 3), (16, 5), (16, 64), (1, 512)])
+def test_each_rank_validates_on_the_same_number_of_clips_even_if_there_are_fewer(build, wanted, world):
+    files = find_shards([build([2, 1])], "train")
+    ranks = [list(FixedClips(files, name_only, wanted, rank, world)) for rank in range(world)]
+    assert {len(rank) for rank in ranks} == {1}
+    assert sorted(example["number"] for rank in ranks for example in rank) == list(range(world))
+    counts = Counter(example["key"] for rank in ranks for example in rank)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert len(counts) == min(3, world)
+
+
+def test_a_rank_reads_only_the_shards_of_its_own_validation_clips(build, monkeypatch):
+    files = find_shards([build([2] * 12)], "train")
+    opened = []
+    monkeypatch.setattr(
+        "lightning_n2m.data.training_stream.read_shard", lambda file: opened.append(file) or read_shard(file)
+    )
+    for rank in range(6):
+        list(FixedClips(files, name_only, 12, rank, 6))
+    assert len(opened) == 12

@@ -94,7 +94,7 @@ NAN = torch.full((1, 8 * 24_000), torch.nan)
         (audio(torch.zeros(1, 8 * 24_000 - 1)), "8.000 s long"),
         (audio(torch.zeros(2, 8 * 24_000)), "2 channels"),
         (audio(torch.zeros(1, 8 * 16_000), 16_000), "16000 Hz"),
-        (audio(NAN, format="WAV", subtype="FLOAT"), "no numbers"),
+        (audio(NAN, format="WAV", subtype="FLOAT"), "NaN or infinite"),
         (lambda found: [(found[0][0], found[0][1][:5000]), *found[1:]], "clip"),
         (lambda found: [(found[0][0], b""), *found[1:]], "cannot be read"),
         (lambda found: found[2:], "its index says"),
