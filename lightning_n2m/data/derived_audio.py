@@ -138,7 +138,10 @@ def _view(data: bytes) -> np.ndarray:
     stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("its array has another version than 1.0")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # NumPy evaluates the header as a Python literal, which raises many kinds
+        raise ValueError("the header of its array is damaged") from error
     if len(shape) != 2 or dtype != np.int16 or fortran_order:
         raise ValueError(f"its array has the shape {shape} and type {dtype}, not (steps, channels) of int16")
     if min(shape) < 1 or math.prod(shape) * 2 != len(data) - stream.tell():
