@@ -1,4 +1,4 @@
-"""The parts of the U-Net: figures 1 and 5 of the paper. Sequences are ``(b, c, t)``."""
+"""Blocks of the U-Net (figures 1 and 5 of the paper). Sequences are ``(b, c, t)``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.networks.embedding import rotate
-from lightning_n2m.networks.pointwise import FiLM, GroupNorm
+from lightning_n2m.networks.film import FiLM
+from lightning_n2m.networks.norm import GroupNorm
 
 
 class ResidualMlp(nn.Module):
-    """The MLP after an attention layer: hidden width twice the channels (appendix B)."""
+    """The residual MLP after an attention layer; its hidden width is twice the channels (appendix B)."""
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
@@ -49,8 +50,8 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Cross-attention to text vectors with its residual MLP.
 
-    Where a sample has no token at all, the output of the layer is exactly zero: that is the null
-    text of section 3.4.
+    For a sample without any token, the output of the attention is exactly zero: the null text of
+    section 3.4.
     """
 
     def __init__(self, channels: int, text_channels: int, heads: int, groups: int = 32) -> None:
@@ -68,7 +69,7 @@ class CrossAttention(nn.Module):
         if text is None or mask is None:
             return self.mlp(x)
         present = mask.any(dim=1)
-        # A softmax over nothing is NaN: rows without text look at all of it and are then zeroed.
+        # A softmax over no token is NaN. Samples without a token attend to all, and are set to zero below.
         visible = (mask | ~present[:, None])[:, None, None, :]
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1))
@@ -79,14 +80,14 @@ class CrossAttention(nn.Module):
 class Block(nn.Module):
     """Convolution block of figure 5, with optional attention.
 
-    The time embedding enters before the branches part, so that it reaches the shortcut too.
+    The time embedding is applied before the residual split, so that it also reaches the shortcut.
 
     Args:
-        channels: Width, the same in and out.
+        channels: Channels of input and output.
         kernel_size: Kernel of the two convolutions.
         embedding: Width of the time embedding.
-        self_attention: Whether self-attention follows.
-        text_channels: Width of the text vectors if cross-attention follows, else none.
+        self_attention: Add self-attention after the convolutions.
+        text_channels: Width of the text vectors, to add cross-attention; null for none.
         heads: Attention heads.
         groups: Groups of the norms.
     """
@@ -107,7 +108,7 @@ class Block(nn.Module):
         self.conv_1 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
         self.conv_2 = Conv(channels, channels, kernel_size, padding=kernel_size // 2)
         self.shortcut = Conv(channels, channels, 1)
-        # A block begins as the identity, so that the depth of the U does not drown the signal.
+        # A new block is the identity, so that the signal passes through all levels from the first step.
         nn.init.zeros_(self.conv_2.weight)
         nn.init.dirac_(self.shortcut.weight)
         assert self.shortcut.bias is not None
@@ -118,7 +119,14 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Tensor, text: Tensor | None, mask: Tensor | None) -> Tensor:
-        """``(b, c, t)``, ``(b, width)`` and the text to ``(b, c, t)``."""
+        """Apply convolutions and attention.
+
+        Args:
+            x: ``(b, c, t)``.
+            embedding: Embedding of the diffusion time, ``(b, width)``.
+            text: Text vectors ``(b, n, d)``.
+            mask: True where there is a token, ``(b, n)``.
+        """
         x = self.combine(x, embedding)
         h = self.conv_1(self.norm_1(x, silu=True))
         h = self.conv_2(self.norm_2(h, silu=True))
@@ -133,8 +141,8 @@ class Block(nn.Module):
 def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Attention of ``(b, heads, n, width)`` to the keys where ``visible`` ``(b, 1, 1, m)`` is true."""
     if q.requires_grad and q.device.type == "cpu":
-        # The fused kernel's backward pass is many times slower there than the plain products, and PyTorch's
-        # own plain products are taken in 32 bits.
+        # On a CPU the backward pass of the fused kernel is many times slower than matrix products, and
+        # PyTorch's unfused version computes them in float32 under autocast.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         if visible is not None:
             scores = scores + torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)

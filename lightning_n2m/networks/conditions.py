@@ -1,4 +1,4 @@
-"""What a network is told besides x_t and t."""
+"""Inputs of the network besides x_t and t."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_n2m.integers import ceil_div
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """The entrances of the U-Net other than x_t and t; any of them may be absent.
+    """Inputs of the U-Net other than x_t and t; each is optional.
 
-    The null text is a mask without a single token: cross-attention gives exactly zero there
-    (section 3.4 of the paper). It is one thing in training, in guidance and for a missing prompt.
+    The null text is a mask without any token: the output of cross-attention is exactly zero (section 3.4
+    of the paper). Training, guidance and missing prompts use the same null text.
 
     Args:
         text: Text vectors for cross-attention, ``(b, n, d)``.
         text_mask: True where there is a token, ``(b, n)``.
         stacked: Signal stacked with x_t on the channel axis, ``(b, c, t)``.
-        aligned: Signal added at the bottom of the U, ``(b, c, t / total stride)``.
+        aligned: Signal added at the deepest level, ``(b, c, t / total stride)``.
         level: Diffusion time to which ``stacked`` or ``aligned`` was noised, ``(b,)``.
     """
 
@@ -31,24 +33,27 @@ class Conditions:
     level: Tensor | None = None
 
     def drop_text(self, drop: Tensor | None = None) -> Conditions:
-        """Hide the text of the samples where ``drop`` ``(b,)`` is true; of all when none is given."""
+        """Replace texts by the null text.
+
+        Args:
+            drop: True for the samples that lose their text, ``(b,)``; null for all.
+        """
         if self.text_mask is None:
             return self
         keep = torch.zeros_like(self.text_mask) if drop is None else self.text_mask & ~drop[:, None]
         return dataclasses.replace(self, text_mask=keep)
 
     def with_text(self, text: Tensor, text_mask: Tensor) -> Conditions:
-        """The same conditions under another text."""
+        """The same conditions with another text."""
         return dataclasses.replace(self, text=text, text_mask=text_mask)
 
     def cat(self, other: Conditions) -> Conditions:
-        """Both one after the other along the batch axis, for one pass through the network.
+        """Concatenate along the batch axis, for one pass through the network.
 
-        Texts of different lengths are padded; the mask hides the padding.
+        Texts of different lengths are padded, and the mask excludes the padding.
 
         Raises:
-            ValueError: if only one of the two has an entrance: the other's rows would go without it
-                unnoticed. The null text is `drop_text`, not a missing one.
+            ValueError: If only one of the two has an input. The null text is `drop_text`, not a missing text.
         """
         if self.text is None or other.text is None or self.text.shape[1] == other.text.shape[1]:
             return self._join(other)
@@ -56,11 +61,19 @@ class Conditions:
         return self._padded(length)._join(other._padded(length))
 
     def slice(self, start: int, stop: int, stride: int) -> Conditions:
-        """The window of time steps [start, stop) of a signal; ``aligned`` is cut at its own rate."""
+        """Cut the time steps [start, stop) of all signals.
+
+        Args:
+            start: First step of x_t, a multiple of ``stride``.
+            stop: Step after the last one.
+            stride: Steps of x_t in one step of ``aligned``.
+        """
         return dataclasses.replace(
             self,
             stacked=None if self.stacked is None else self.stacked[..., start:stop],
-            aligned=None if self.aligned is None else self.aligned[..., start // stride : -(-stop // stride)],
+            aligned=None
+            if self.aligned is None
+            else self.aligned[..., start // stride : ceil_div(stop, stride)],
         )
 
     def _padded(self, length: int) -> Conditions:
@@ -74,8 +87,8 @@ class Conditions:
     def _join(self, other: Conditions) -> Conditions:
         joined = {}
         for field in dataclasses.fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if (mine is None) != (theirs is None):
-                raise ValueError(f"only one of the conditions has '{field.name}', so they cannot be joined")
-            joined[field.name] = None if mine is None else torch.cat([mine, theirs])
+            first, second = getattr(self, field.name), getattr(other, field.name)
+            if (first is None) != (second is None):
+                raise ValueError(f"Only one of the conditions has '{field.name}'; they cannot be joined.")
+            joined[field.name] = None if first is None else torch.cat([first, second])
         return Conditions(**joined)

@@ -1,4 +1,4 @@
-"""Embeddings in vectors: diffusion time, augmentation level, a whole text, position."""
+"""Embeddings of diffusion time, noise level of the conditioning, pooled text and position."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class TimeEmbedding(nn.Module):
-    """A float in [0, 1] as a vector: sines and cosines, then one linear layer (appendix B).
+    """Embedding of a float in [0, 1]: sines and cosines, then one linear layer (appendix B).
 
-    The paper does not give the frequencies; they are those of Ho et al. 2020, whose time runs to 1000.
+    The paper does not give the frequencies. These are of Ho et al. 2020, with times up to 1000.
 
     Args:
         width: Width of the vector, the base dimension of the network.
@@ -32,7 +32,7 @@ class TimeEmbedding(nn.Module):
 
 
 class PooledText(nn.Module):
-    """A text as one vector: the mean of its vectors, normalised; exactly zero for the null text.
+    """Embedding of a whole text: the mean of its vectors, normalised; exactly zero for the null text.
 
     Args:
         text_channels: Width of the text vectors.
@@ -54,12 +54,14 @@ class PooledText(nn.Module):
 def rotate(x: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of queries or keys ``(b, heads, t, width)``.
 
-    The paper names no positions in self-attention. Rotation has no weights and knows no longest
-    sequence, so that a stage may run on lengths that it was not trained on.
+    The paper does not mention positions in self-attention. Rotary embedding has no weights and no maximum
+    length, so that a stage can generate other lengths than it was trained on.
     """
     half = x.shape[-1] // 2
     frequencies = torch.exp(torch.arange(half, device=x.device) * (-math.log(10_000) / half))
     angles = torch.arange(x.shape[-2], device=x.device)[:, None] * frequencies
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half : 2 * half]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos, x[..., 2 * half :]], dim=-1)
+    # Pairs (first, second) rotate by the angle; an odd last channel stays as it is.
+    first, second = x[..., :half], x[..., half : 2 * half]
+    rotated = [first * cos - second * sin, first * sin + second * cos]
+    return torch.cat([*rotated, x[..., 2 * half :]], dim=-1)

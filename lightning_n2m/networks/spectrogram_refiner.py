@@ -1,7 +1,7 @@
-"""A last look at a spectrogram as a picture: what holds for one channel holds for its neighbours.
+"""2-D convolutions over mel channels and time, after the 1D U-Net.
 
-To the U-Net the 80 mel channels are 80 different things, and each must learn by itself that a tone is a
-line. A few convolutions over channels and time, the same everywhere, learn it once.
+The U-Net has its own weights for each of the 80 mel channels. Convolutions that share their weights over
+the channels learn from all of them that a tone is a horizontal line in the spectrogram.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_n2m.networks.convolution import Conv2d
-from lightning_n2m.networks.pointwise import FiLM
+from lightning_n2m.networks.film import FiLM
 
-PACK = (2, 4)  # channels and frames that one cell of the picture holds
-DILATIONS = (1, 2, 4, 8, 16, 1)  # over time: together 1.3 s on either side at 100 frames a second
+PACK = (2, 4)  # mel channels and frames of one cell of the spectrogram image
+DILATIONS = (1, 2, 4, 8, 16, 1)  # in time; the receptive field is 1.3 s on either side at 100 frames/s
 
 
 class SpectrogramRefiner(nn.Module):
-    """Corrects the output of a U-Net by convolutions of 3 x 3, ever wider in time, over a picture of it.
+    """Corrects the output of a U-Net by 3 x 3 convolutions over the spectrogram image, dilated in time.
 
-    Deviation: the paper's spectrogram generator is its 1D U-Net alone. This begins as no correction at all.
+    Deviation: the paper's spectrogram generator is the 1D U-Net without a refiner. A new refiner corrects
+    nothing.
 
     Args:
         channels: Channels of x_t and of the output, an even number.
@@ -43,11 +44,21 @@ class SpectrogramRefiner(nn.Module):
         nn.init.zeros_(self.exit.bias)
 
     def forward(self, x_t: Tensor, output: Tensor, embedding: Tensor) -> Tensor:
-        """The output ``(b, channels, t)``, corrected, for x_t alike and the time embedding ``(b, width)``."""
+        """Correct an output of the U-Net.
+
+        Args:
+            x_t: Noised spectrogram, ``(b, channels, t)``.
+            output: Output of the U-Net, ``(b, channels, t)``.
+            embedding: Embedding of the diffusion time, ``(b, width)``.
+
+        Returns:
+            ``(b, channels, t)``.
+        """
         length = output.shape[-1]
-        pictures = (_pack(F.pad(y, (0, -length % PACK[1]))) for y in (x_t, output))
-        h = self.entry(torch.cat(list(pictures), dim=1))
-        h = h + self.rows.to(h.dtype)  # in 32 bits it would take the rest of the picture along
+        images = [_pack(F.pad(y, (0, -length % PACK[1]))) for y in (x_t, output)]
+        h = self.entry(torch.cat(images, dim=1))
+        # In the precision of h: a float32 summand would raise all that follows to float32.
+        h = h + self.rows.to(h.dtype)
         for combine, convolution in zip(self.combine, self.convolutions, strict=True):
             h = h + convolution(combine(h.flatten(2), embedding, silu=True).view_as(h))
         return output + _unpack(self.exit(F.silu(h)))[..., :length]
@@ -61,7 +72,7 @@ def _pack(x: Tensor) -> Tensor:
 
 
 def _unpack(x: Tensor) -> Tensor:
-    """The reverse of `_pack`."""
+    """``(b, cell, c / 2, t / 4)`` to ``(b, c, t)``: the inverse of `_pack`."""
     b, _, rows, columns = x.shape
     cells = x.unflatten(1, PACK).permute(0, 3, 1, 4, 2)
     return cells.reshape(b, rows * PACK[0], columns * PACK[1])

@@ -10,46 +10,50 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.networks.convolution import Conv, Down, Entry, ResampleKernel, Up
+from lightning_n2m.networks.convolution import Conv, Entry
 from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
-from lightning_n2m.networks.pointwise import FiLM
+from lightning_n2m.networks.film import FiLM
+from lightning_n2m.networks.resampling import Down, ResampleKernel, Up
 from lightning_n2m.networks.spectrogram_refiner import PACK, SpectrogramRefiner
+
+_LARGEST = 1 << 20  # of any number in the settings
 
 
 class UNet1d(nn.Module):
-    """A mirror-symmetric U with added (not concatenated) skips and four entrances.
+    """A mirror-symmetric U with added (not concatenated) skip connections and four inputs.
 
-    The entrances are x_t with whatever is stacked onto it, the time, a text for cross-attention,
-    and a signal aligned with the bottom of the U. The deepest level has one set of blocks: only so
-    do the parameters come out as in table 2. Lengths that the total stride does not divide are
-    padded on the way in and cropped on the way out (30 s at 3.2 kHz is 23.4 times 4096).
+    The inputs are x_t with the signals stacked onto it, the diffusion time, a text for cross-attention, and
+    a signal aligned with the deepest level. The deepest level has one set of blocks: with two, the number
+    of parameters would not be that of table 2. Lengths that the total stride does not divide are padded at
+    the input and cropped at the output (30 s at 3.2 kHz are 23.4 times 4096).
 
-    The output of the entry convolution joins the last up-sampling output, a full-resolution path
-    for the noise, which a first level that packs ``stride * channels`` numbers into its width
-    could not pass on. Deviation: that path is scaled by the time embedding like every block.
+    The output of the entry convolution is added to the output of the last up-sampling layer: a path at full
+    resolution for the noise, which the first level, of ``base_channels * multiplier`` channels for
+    ``stride * base_channels`` numbers, could not pass on. Deviation: this path is scaled by the time
+    embedding, as in every block.
 
     Args:
         channels: Channels of x_t and of the output: 1 for audio, 80 for a log-mel.
         base_channels: Base dimension: width of the entry convolution and of the time embedding.
-        multipliers: Width of each level, in base dimensions.
+        multipliers: Width of each level, in multiples of the base dimension.
         strides: Stride into each level.
-        blocks: Blocks of each level, on either side of the U.
-        self_attention: For each level, whether its blocks attend to themselves.
-        cross_attention: For each level, whether its blocks attend to the text.
+        blocks: Number of blocks of each level, on either side of the U.
+        self_attention: For each level, whether its blocks have self-attention.
+        cross_attention: For each level, whether its blocks have cross-attention to the text.
         kernel_size: Kernel of the blocks and of the strided layers.
         heads: Attention heads.
         text_channels: Width of the text vectors; null for a stage without text.
         stacked_channels: Channels stacked onto x_t.
         aligned_channels: Channels of the aligned input.
-        augmentation_level: Whether the noise level of the stacked or aligned signal is told.
-        pooled_text: Add the mean of the text vectors to the time embedding as well, as Imagen does.
-            The paper has cross-attention alone; a small network hears its prompt sooner this way.
+        augmentation_level: Embed the noise level of the stacked or aligned signal.
+        pooled_text: Add the mean of the text vectors to the time embedding, as Imagen does. The paper has
+            cross-attention only; a small network learns to follow its prompt sooner with it.
         groups: Groups of the norms; the paper does not give them.
-        refiner_channels: Width of the convolutions over channels and time that correct the output of a
-            spectrogram's network, see `SpectrogramRefiner`; 0, as in the paper, for none.
+        refiner_channels: Width of the 2-D convolutions that correct a spectrogram, see
+            `SpectrogramRefiner`; 0, as in the paper, for none.
         checkpointing: Recompute the blocks in the backward pass to save memory.
         resample_kernel: Kernels of the strided layers: the blocks' ``kernel_size`` (networks of earlier
             versions), or the next ``stride_multiple``, two strides at least. The paper does not give them.
@@ -59,9 +63,9 @@ class UNet1d(nn.Module):
             for networks of earlier versions, which add it after them.
 
     Raises:
-        InputError: if the lists differ in length, a text is heard that has no width, a level has
-            channels that the heads do not divide, the kernel is even, the base dimension odd, or
-            a picture asked for of an odd number of channels.
+        InputError: If a number is out of range, the lists differ in length, a text is used without its
+            width, heads do not divide the channels of a level, the kernel is even, the base dimension is
+            odd, the refiner gets an odd number of channels, or phases cannot be equal with these kernels.
     """
 
     def __init__(
@@ -88,6 +92,21 @@ class UNet1d(nn.Module):
         aligned_before_blocks: bool = False,
     ) -> None:
         super().__init__()
+        for name, value, low in (
+            ("channels", channels, 1),
+            ("base_channels", base_channels, 2),
+            ("kernel_size", kernel_size, 1),
+            ("heads", heads, 1),
+            ("groups", groups, 1),
+            ("text_channels", 1 if text_channels is None else text_channels, 1),
+            ("stacked_channels", stacked_channels, 0),
+            ("aligned_channels", aligned_channels, 0),
+            ("refiner_channels", refiner_channels, 0),
+            ("multipliers", min(multipliers, default=0), 1),
+            ("strides", min(strides, default=0), 1),
+            ("blocks", min(blocks, default=0), 0),
+        ):
+            check_range(f"network.{name}", value, low, _LARGEST)
         lists = {
             "multipliers": multipliers,
             "strides": strides,
@@ -98,27 +117,27 @@ class UNet1d(nn.Module):
         for name, values in lists.items():
             if len(values) != len(strides):
                 raise InputError(
-                    f"The network has {len(strides)} strides but {len(values)} {name}; give one a level."
+                    f"The network has {len(strides)} strides but {len(values)} {name}; give one per level."
                 )
         if (any(cross_attention) or pooled_text) and text_channels is None:
             raise InputError(
-                "The network hears a text, but its text_channels are null; give the encoder's width."
+                "network.text_channels is null, but cross_attention or pooled_text is on; set it to the "
+                "width of the text encoder (384 for MiniLM)."
             )
         if kernel_size % 2 == 0:
-            raise InputError(
-                f"The network's kernel_size is {kernel_size}; give an odd one, which has a middle."
-            )
+            raise InputError(f"network.kernel_size is {kernel_size}; set it to an odd number.")
         if base_channels % 2:
-            raise InputError(f"The network's base_channels is {base_channels}; give an even number.")
+            raise InputError(f"network.base_channels is {base_channels}; set it to an even number.")
         if refiner_channels and channels % PACK[0]:
             raise InputError(
-                f"The network's picture needs an even number of channels, not {channels}; set it to 0."
+                f"network.refiner_channels needs an even number of channels, not {channels}; set it to 0."
             )
         for i, attends in enumerate(zip(self_attention, cross_attention, strict=True)):
-            if any(attends) and base_channels * multipliers[i] % heads:
+            width = base_channels * multipliers[i]
+            if any(attends) and width % heads:
                 raise InputError(
-                    f"Level {i + 1} of the network has {base_channels * multipliers[i]} channels, which "
-                    f"{heads} heads cannot share evenly; change heads, base_channels or multipliers."
+                    f"Level {i + 1} of the network has {width} channels, not a multiple of its {heads} "
+                    "heads; change heads, base_channels or multipliers."
                 )
         self.channels, self.text_channels = channels, text_channels
         self.total_stride = math.prod(strides)
@@ -164,46 +183,53 @@ class UNet1d(nn.Module):
         self.blocks_up = nn.ModuleList(level_blocks(i) for i in depth[:-1])
 
     def forward(self, x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
-        """One evaluation.
+        """One network evaluation.
 
         Args:
             x: x_t, ``(b, channels, t)``.
             t: Diffusion times in [0, 1], ``(b,)``.
-            conditions: What else the network is told.
+            conditions: The other inputs.
 
         Returns:
-            ``(b, channels, t)``, in the sense that the objective gives it (v, epsilon or x0).
+            v, epsilon or x0, whichever the objective predicts, ``(b, channels, t)``.
         """
-        told = conditions or Conditions()
+        conditions = conditions or Conditions()
         x_t, length = x, x.shape[-1]
-        if told.stacked is not None:
-            x = torch.cat([x, told.stacked], dim=1)
+        if conditions.stacked is not None:
+            x = torch.cat([x, conditions.stacked], dim=1)
         x = F.pad(x, (0, -length % self.total_stride))
-        embedding = self.time(t)
-        if self.level is not None:
-            embedding = embedding + self.level(torch.zeros_like(t) if told.level is None else told.level)
-        if self.pooled_text is not None and told.text is not None and told.text_mask is not None:
-            embedding = embedding + self.pooled_text(told.text, told.text_mask)
-        embedding = F.silu(embedding)
+        embedding = self._embed(t, conditions)
 
+        # Down: strided convolution, then the blocks of the level.
         x = self.entry(x)
         skips = [self.combine_entry(x, embedding)]
         deepest = len(self.downs) - 1
         for i, (down, blocks) in enumerate(zip(self.downs, self.blocks_down, strict=True)):
             x = down(x)
             if i == deepest and self.aligned_before_blocks:
-                x = self._add_aligned(x, told)
-            x = self._run(blocks, x, embedding, told)
+                x = self._add_aligned(x, conditions)
+            x = self._run(blocks, x, embedding, conditions)
             skips.append(x)
         skips.pop()  # The deepest level has one set of blocks, and so no skip.
         if not self.aligned_before_blocks:
-            x = self._add_aligned(x, told)
+            x = self._add_aligned(x, conditions)
+        # Up: the blocks of the level, then the transposed convolution; the skip connection is added.
         for i in reversed(range(len(self.ups))):
             if i < len(self.blocks_up):
-                x = self._run(self.blocks_up[i], x, embedding, told)
+                x = self._run(self.blocks_up[i], x, embedding, conditions)
             x = self.ups[i](x) + skips[i]
         x = self.exit(x)[..., :length]
         return x if self.picture is None else self.picture(x_t, x, embedding)
+
+    def _embed(self, t: Tensor, conditions: Conditions) -> Tensor:
+        """Embedding ``(b, base_channels)`` of diffusion time, noise level of the conditioning and text."""
+        embedding = self.time(t)
+        if self.level is not None:
+            level = torch.zeros_like(t) if conditions.level is None else conditions.level
+            embedding = embedding + self.level(level)
+        if self.pooled_text is not None and conditions.text is not None and conditions.text_mask is not None:
+            embedding = embedding + self.pooled_text(conditions.text, conditions.text_mask)
+        return F.silu(embedding)
 
     def _add_aligned(self, x: Tensor, conditions: Conditions) -> Tensor:
         if self.aligned is None or conditions.aligned is None:
@@ -211,11 +237,12 @@ class UNet1d(nn.Module):
         aligned = self.aligned(conditions.aligned)
         return x + F.pad(aligned, (0, x.shape[-1] - aligned.shape[-1]))
 
-    def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, told: Conditions) -> Tensor:
+    def _run(self, blocks: nn.Module, x: Tensor, embedding: Tensor, conditions: Conditions) -> Tensor:
         assert isinstance(blocks, nn.ModuleList)
+        text = conditions.text, conditions.text_mask
         for block in blocks:
             if self.checkpointing and x.requires_grad:
-                x = checkpoint(block, x, embedding, told.text, told.text_mask, use_reentrant=False)
+                x = checkpoint(block, x, embedding, *text, use_reentrant=False)
             else:
-                x = block(x, embedding, told.text, told.text_mask)
+                x = block(x, embedding, *text)
         return x

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
-from lightning_n2m.networks.convolution import widen_kernels
+from lightning_n2m.networks.resampling import widen_kernels
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle_config import check_config
 from lightning_n2m.stages.bundle_weights import (

@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from lightning_n2m.networks.blocks import Block
-from lightning_n2m.networks.convolution import Down, Up
+from lightning_n2m.networks.resampling import Down, Up
 from lightning_n2m.networks.unet import UNet1d
 
 UNITS = (Block, Down, Up)  # gathered one at a time

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lightning_n2m.integers import ceil_div
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 
@@ -27,7 +28,7 @@ SMALL = {
 
 @pytest.fixture
 def small_unet():
-    """Builds a U-Net with every entrance; its layers that begin at zero are drawn anew, so that all act."""
+    """Builds a U-Net with every input; weights that are initialised to zero are random, so that all act."""
 
     def build(**changes):
         torch.manual_seed(0)
@@ -42,7 +43,7 @@ def small_unet():
 
 @pytest.fixture
 def inputs():
-    """x_t, times and conditions for the small U-Net, all drawn from one seed."""
+    """Draws x_t, times and conditions for the small U-Net from one seed."""
 
     def draw(length=48, batch=2, tokens=7, seed=0):
         generator = torch.Generator().manual_seed(seed)
@@ -54,7 +55,7 @@ def inputs():
             text=randn(batch, tokens, 6),
             text_mask=torch.arange(tokens) < torch.arange(tokens, tokens - batch, -1)[:, None],
             stacked=randn(batch, 1, length),
-            aligned=randn(batch, 5, -(-length // 24)),
+            aligned=randn(batch, 5, ceil_div(length, 24)),
             level=torch.rand(batch, generator=generator),
         )
         return randn(batch, 2, length), torch.rand(batch, generator=generator), conditions

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 import torch.nn.functional as F
 
 from lightning_n2m.networks.blocks import Block, CrossAttention, SelfAttention
-from lightning_n2m.networks.convolution import Down, Up
 from lightning_n2m.networks.embedding import rotate
-from lightning_n2m.networks.pointwise import FiLM, GroupNorm
 
 
 def randomised(module):
@@ -76,44 +73,3 @@ def test_self_attention_attends_head_by_head_with_rotated_queries_and_keys():
     q, k = (rotate(y.view(2, 4, 12).transpose(1, 2)).transpose(1, 2).reshape(8, 12) for y in (q, k))
     attended = F.conv1d(attend(q, k, v, 2)[None], layer.out.weight, layer.out.bias)
     torch.testing.assert_close(layer(x), layer.mlp(x + attended), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("stride", [2, 3, 4, 5])
-@pytest.mark.parametrize("kernel", [3, 4, 5, 7, 9])
-def test_strided_layers_divide_and_multiply_the_length_exactly(stride, kernel):
-    x = torch.randn(1, 3, stride * 11)
-    low = Down(3, 4, kernel, stride)(x)
-    assert low.shape == (1, 4, 11)
-    assert Up(4, 3, kernel, stride)(low).shape == x.shape
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 4), (5, 4), (7, 4), (5, 5), (9, 3)])
-def test_every_sample_is_seen_by_the_strided_convolution(kernel, stride):
-    x = torch.randn(1, 2, stride * 12, requires_grad=True)
-    Down(2, 4, kernel, stride)(x).square().sum().backward()
-    assert (x.grad[..., stride:-stride].abs().sum((0, 1)) > 0).all()
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (7, 4), (9, 3), (5, 5)])
-def test_up_lies_where_down_came_from(kernel, stride):
-    down, up = Down(1, 1, kernel, stride), Up(1, 1, kernel, stride)
-    for layer in (down, up):
-        torch.nn.init.ones_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
-    x = torch.zeros(1, 1, stride * 21)
-    x[..., stride * 10 + stride // 2] = 1
-    response = up(down(x))[0, 0].detach()
-    centre = (response * torch.arange(len(response))).sum() / response.sum()
-    assert abs(centre - (stride * 10 + stride // 2)) <= stride / 2 + 0.5
-
-
-@pytest.mark.parametrize(
-    ("channels", "groups"), [(256, 32), (512, 32), (80, 20), (16, 16), (36, 18), (31, 31)]
-)
-def test_groups_divide_the_channels_and_are_at_most_32(channels, groups):
-    assert GroupNorm(channels).num_groups == groups
-
-
-def test_combining_begins_as_the_identity():
-    x = torch.randn(2, 6, 9)
-    assert torch.equal(FiLM(4, 6)(x, torch.randn(2, 4)), x)

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from lightning_n2m.networks import convolution
-from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
+from lightning_n2m.networks.convolution import Conv, Entry
+from lightning_n2m.networks.resampling import Down, Up
 
 
-@pytest.mark.parametrize("products", [False, True], ids=["library", "products"])
+@pytest.mark.parametrize("im2col", [False, True], ids=["oneDNN", "im2col"])
 @pytest.mark.parametrize(
     "layer",
     [
@@ -20,15 +21,24 @@ from lightning_n2m.networks.convolution import Conv, Down, Entry, Up
         Down(6, 10, 3, 4),
         Up(6, 10, 3, 4),
     ],
-    ids=["kernel 5", "kernel 1", "down 4", "down 6", "up 4", "entry", "down in rows", "up in rows"],
+    ids=[
+        "kernel 5",
+        "kernel 1",
+        "down 4",
+        "down 6",
+        "up 4",
+        "entry",
+        "down without overlap",
+        "up without overlap",
+    ],
 )
-def test_it_is_the_one_dimensional_convolution_in_channels_last_memory(layer, products, monkeypatch):
-    monkeypatch.setattr(convolution, "uses_im2col_gradient", lambda x: products)
+def test_layers_equal_those_of_pytorch_in_channels_last_memory(layer, im2col, monkeypatch):
+    monkeypatch.setattr(convolution, "uses_im2col_gradient", lambda x: im2col)
     one_dimensional = torch.nn.ConvTranspose1d if isinstance(layer, Up) else torch.nn.Conv1d
     x = torch.randn(3, 6, 48, requires_grad=True)
-    ours, theirs = layer(x.mT.contiguous().mT), one_dimensional.forward(layer, x)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    assert ours.stride(1) == 1
-    learnt, weight = (x, *layer.parameters()), torch.randn_like(ours)
-    gradients = (torch.autograd.grad((y * weight).sum(), learnt) for y in (ours, theirs))
+    output, expected = layer(x.mT.contiguous().mT), one_dimensional.forward(layer, x)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    assert output.stride(1) == 1
+    leaves, weight = (x, *layer.parameters()), torch.randn_like(output)
+    gradients = (torch.autograd.grad((y * weight).sum(), leaves) for y in (output, expected))
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)

@@ -8,7 +8,7 @@ import torch
 from lightning_n2m.networks.embedding import PooledText, TimeEmbedding, rotate
 
 
-def test_times_become_the_waves_of_ho_et_al():
+def test_frequencies_are_those_of_ho_et_al():
     embedding = TimeEmbedding(8)
     torch.nn.init.eye_(embedding.linear.weight)
     torch.nn.init.zeros_(embedding.linear.bias)
@@ -18,7 +18,7 @@ def test_times_become_the_waves_of_ho_et_al():
     assert embedding(torch.tensor([t]))[0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
-def test_times_that_differ_by_the_smallest_step_are_told_apart():
+def test_times_one_smallest_step_apart_have_different_embeddings():
     embedding = TimeEmbedding(64)
     torch.nn.init.eye_(embedding.linear.weight)
     times = embedding(torch.tensor([0.0, 0.01 / 400, 0.5, 0.5 + 0.01 / 400]))
@@ -27,7 +27,7 @@ def test_times_that_differ_by_the_smallest_step_are_told_apart():
 
 
 @pytest.mark.parametrize("width", [8, 9])
-def test_rotated_products_know_the_distance_only(width):
+def test_products_of_rotated_vectors_depend_on_the_distance_only(width):
     q, k = torch.randn(2, 1, 1, 1, width, generator=torch.Generator().manual_seed(0)).unbind(0)
     rotated_q, rotated_k = rotate(q.expand(1, 1, 30, width)), rotate(k.expand(1, 1, 30, width))
     products = (rotated_q @ rotated_k.transpose(2, 3))[0, 0]
@@ -37,7 +37,7 @@ def test_rotated_products_know_the_distance_only(width):
     assert products[0].std() > 0.1
 
 
-def test_rotation_is_the_complex_one_and_keeps_lengths():
+def test_rotation_equals_complex_multiplication_and_keeps_norms():
     x = torch.randn(1, 1, 20, 6, generator=torch.Generator().manual_seed(0))
     frequencies = 10_000.0 ** (-torch.arange(3) / 3)
     turn = torch.polar(torch.ones(20, 3), torch.arange(20)[:, None] * frequencies)
@@ -47,7 +47,7 @@ def test_rotation_is_the_complex_one_and_keeps_lengths():
     assert torch.equal(rotate(x)[:, :, 0], x[:, :, 0])
 
 
-def test_a_pooled_text_is_the_mean_of_its_tokens_and_the_null_text_nothing():
+def test_a_pooled_text_is_the_mean_of_its_tokens_and_zero_without_tokens():
     torch.manual_seed(0)
     pooled, text = PooledText(6, 4), torch.randn(3, 5, 6)
     lengths = torch.tensor([2, 5, 0])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_n2m.errors import InputError
-from lightning_n2m.networks.convolution import Down, Up, equalise_phases, resampling_kernel, widen_kernels
+from lightning_n2m.networks.resampling import Down, Up, equalise_phases, resampling_kernel, widen_kernels
 from lightning_n2m.networks.unet import UNet1d
 from tests.networks.spectral_lines import largest_line
 
@@ -112,3 +112,33 @@ def test_settings_of_earlier_networks_are_the_defaults():
 def test_equal_phases_of_other_kernels_are_refused(kernel_size, stride):
     with pytest.raises(InputError, match="set resample_kernel to stride_multiple"):
         Up(2, 2, kernel_size, stride, equal_phases=True)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+@pytest.mark.parametrize("kernel", [3, 4, 5, 7, 9])
+def test_earlier_kernels_divide_and_multiply_the_length_exactly(stride, kernel):
+    x = torch.randn(1, 3, stride * 11)
+    low = Down(3, 4, kernel, stride)(x)
+    assert low.shape == (1, 4, 11)
+    assert Up(4, 3, kernel, stride)(low).shape == x.shape
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 4), (5, 4), (7, 4), (5, 5), (9, 3)])
+def test_earlier_kernels_use_every_sample(kernel, stride):
+    x = torch.randn(1, 2, stride * 12, requires_grad=True)
+    Down(2, 4, kernel, stride)(x).square().sum().backward()
+    assert (x.grad[..., stride:-stride].abs().sum((0, 1)) > 0).all()
+
+
+@pytest.mark.parametrize("rule", ["kernel_size", "stride_multiple"])
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (7, 4), (9, 3), (5, 5)])
+def test_up_sampling_is_aligned_with_down_sampling(kernel, stride, rule):
+    down, up = Down(1, 1, kernel, stride, rule), Up(1, 1, kernel, stride, rule)
+    for layer in (down, up):
+        torch.nn.init.ones_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    x = torch.zeros(1, 1, stride * 21)
+    x[..., stride * 10 + stride // 2] = 1
+    response = up(down(x))[0, 0].detach()
+    centre = (response * torch.arange(len(response))).sum() / response.sum()
+    assert abs(centre - (stride * 10 + stride // 2)) <= stride / 2 + 0.5

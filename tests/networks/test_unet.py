@@ -49,23 +49,23 @@ def test_the_shipped_recipes_have_the_papers_number_of_parameters(stage):
         ("super_resolution", 256, 720_000, 2813),
     ],
 )
-def test_thirty_seconds_have_the_papers_length_at_the_bottom_of_the_u(stage, stride, seconds_30, bottom):
+def test_thirty_seconds_have_the_papers_length_at_the_deepest_level(stage, stride, seconds_30, bottom):
     network = paper_network(stage)
     assert network.total_stride == stride
-    seen = []
+    lengths = []
     network.blocks_down[-1][0].register_forward_hook(
-        lambda module, given, output: seen.append(output.shape[-1])
+        lambda module, arguments, output: lengths.append(output.shape[-1])
     )
     stacked = network.entry.in_channels - network.channels
     x = torch.empty(1, network.channels, seconds_30, device="meta")
-    told = Conditions(stacked=torch.empty(1, stacked, seconds_30, device="meta") if stacked else None)
-    assert network(x, torch.empty(1, device="meta"), told).shape == x.shape
-    assert seen == [bottom]
+    conditions = Conditions(stacked=torch.empty(1, stacked, seconds_30, device="meta") if stacked else None)
+    assert network(x, torch.empty(1, device="meta"), conditions).shape == x.shape
+    assert lengths == [bottom]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(length=st.integers(1, 150))
-def test_any_length_comes_out_as_it_went_in(small_unet, inputs, length):
+def test_outputs_have_the_length_of_the_input(small_unet, inputs, length):
     out = small_unet()(*inputs(length))
     assert out.shape == (2, 2, length)
     assert torch.isfinite(out).all()
@@ -79,107 +79,109 @@ def test_any_strides_and_kernels_fit_together(strides, kernel):
     assert network(torch.randn(2, 1, 77), torch.rand(2)).shape == (2, 1, 77)
 
 
-def test_a_length_that_the_stride_does_not_divide_is_continued_by_silence(small_unet, inputs):
+def test_lengths_that_the_stride_does_not_divide_are_padded_with_zeros(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs(61)
-    told_longer = dataclasses.replace(told, stacked=torch.nn.functional.pad(told.stacked, (0, 11)))
-    by_hand = network(torch.nn.functional.pad(x, (0, 11)), t, told_longer)
-    assert torch.equal(network(x, t, told), by_hand[..., :61])
+    x, t, conditions = inputs(61)
+    longer_conditions = dataclasses.replace(
+        conditions, stacked=torch.nn.functional.pad(conditions.stacked, (0, 11))
+    )
+    padded = network(torch.nn.functional.pad(x, (0, 11)), t, longer_conditions)
+    assert torch.equal(network(x, t, conditions), padded[..., :61])
 
 
-def test_a_batch_is_evaluated_row_by_row(small_unet, inputs):
+def test_samples_of_a_batch_are_independent(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs(48)
-    together = network(x, t, told)
+    x, t, conditions = inputs(48)
+    batch = network(x, t, conditions)
     for i in range(2):
-        fields = {f.name: getattr(told, f.name)[i : i + 1] for f in dataclasses.fields(told)}
-        alone = network(x[i : i + 1], t[i : i + 1], Conditions(**fields))
-        torch.testing.assert_close(alone, together[i : i + 1], atol=1e-5, rtol=1e-4)
+        fields = {f.name: getattr(conditions, f.name)[i : i + 1] for f in dataclasses.fields(conditions)}
+        single = network(x[i : i + 1], t[i : i + 1], Conditions(**fields))
+        torch.testing.assert_close(single, batch[i : i + 1], atol=1e-5, rtol=1e-4)
 
 
 # The null text -----------------------------------------------------------------------------------
 
 
-def test_without_a_visible_token_the_text_is_as_if_it_were_not_there(small_unet, inputs):
+def test_a_text_without_unmasked_tokens_equals_no_text(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
-    no_text = network(x, t, dataclasses.replace(told, text=None, text_mask=None))
-    assert torch.equal(network(x, t, told.drop_text()), no_text)
-    other = dataclasses.replace(told, text=1000 * torch.randn_like(told.text))
+    x, t, conditions = inputs()
+    no_text = network(x, t, dataclasses.replace(conditions, text=None, text_mask=None))
+    assert torch.equal(network(x, t, conditions.drop_text()), no_text)
+    other = dataclasses.replace(conditions, text=1000 * torch.randn_like(conditions.text))
     assert torch.equal(network(x, t, other.drop_text()), no_text)
-    assert not torch.allclose(network(x, t, told), no_text, atol=1e-3)
+    assert not torch.allclose(network(x, t, conditions), no_text, atol=1e-3)
 
 
 def test_a_text_of_no_tokens_is_the_null_text(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs(tokens=0)
-    no_text = network(x, t, dataclasses.replace(told, text=None, text_mask=None))
-    assert torch.equal(network(x, t, told), no_text)
+    x, t, conditions = inputs(tokens=0)
+    no_text = network(x, t, dataclasses.replace(conditions, text=None, text_mask=None))
+    assert torch.equal(network(x, t, conditions), no_text)
 
 
-def test_text_is_dropped_row_by_row(small_unet, inputs):
+def test_text_is_dropped_per_sample(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
-    mixed = network(x, t, told.drop_text(torch.tensor([True, False])))
-    assert torch.equal(mixed[0], network(x, t, told.drop_text())[0])
-    assert torch.equal(mixed[1], network(x, t, told)[1])
+    x, t, conditions = inputs()
+    mixed = network(x, t, conditions.drop_text(torch.tensor([True, False])))
+    assert torch.equal(mixed[0], network(x, t, conditions.drop_text())[0])
+    assert torch.equal(mixed[1], network(x, t, conditions)[1])
 
 
-def test_padding_tokens_change_nothing(small_unet, inputs):
+def test_masked_tokens_do_not_change_the_output(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
-    assert not told.text_mask.all()
-    filled = torch.where(told.text_mask[..., None], told.text, 100.0)
-    assert torch.equal(network(x, t, dataclasses.replace(told, text=filled)), network(x, t, told))
-    longer = told.with_text(
-        torch.nn.functional.pad(told.text, (0, 0, 0, 4), value=5.0),
-        torch.nn.functional.pad(told.text_mask, (0, 4)),
+    x, t, conditions = inputs()
+    assert not conditions.text_mask.all()
+    filled = torch.where(conditions.text_mask[..., None], conditions.text, 100.0)
+    assert torch.equal(network(x, t, dataclasses.replace(conditions, text=filled)), network(x, t, conditions))
+    longer = conditions.with_text(
+        torch.nn.functional.pad(conditions.text, (0, 0, 0, 4), value=5.0),
+        torch.nn.functional.pad(conditions.text_mask, (0, 4)),
     )
-    torch.testing.assert_close(network(x, t, longer), network(x, t, told), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(network(x, t, longer), network(x, t, conditions), atol=1e-6, rtol=1e-5)
 
 
-# Entrances ---------------------------------------------------------------------------------------
+# Inputs ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("entrance", ["text", "stacked", "aligned", "level"])
-def test_every_entrance_is_heard(small_unet, inputs, entrance):
+@pytest.mark.parametrize("name", ["text", "stacked", "aligned", "level"])
+def test_every_condition_changes_the_output(small_unet, inputs, name):
     network = small_unet()
-    x, t, told = inputs()
-    changed = dataclasses.replace(told, **{entrance: getattr(told, entrance).flip(0)})
-    difference = (network(x, t, changed) - network(x, t, told)).abs()
+    x, t, conditions = inputs()
+    changed = dataclasses.replace(conditions, **{name: getattr(conditions, name).flip(0)})
+    difference = (network(x, t, changed) - network(x, t, conditions)).abs()
     assert (difference.amax(dim=(1, 2)) > 1e-4).all()
 
 
-def test_a_pooled_text_is_heard_where_no_level_attends(small_unet, inputs):
+def test_a_pooled_text_changes_the_output_without_cross_attention(small_unet, inputs):
     network = small_unet(cross_attention=[False] * 3)
-    x, t, told = inputs()
-    changed = dataclasses.replace(told, text=told.text.flip(0))
-    assert ((network(x, t, changed) - network(x, t, told)).abs().amax(dim=(1, 2)) > 1e-4).all()
+    x, t, conditions = inputs()
+    changed = dataclasses.replace(conditions, text=conditions.text.flip(0))
+    assert ((network(x, t, changed) - network(x, t, conditions)).abs().amax(dim=(1, 2)) > 1e-4).all()
 
 
-def test_time_and_x_t_are_heard(small_unet, inputs):
+def test_time_and_x_t_change_the_output(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
-    for changed in (network(x, t.flip(0), told), network(x.flip(0), t, told)):
-        assert ((changed - network(x, t, told)).abs().amax(dim=(1, 2)) > 1e-4).all()
+    x, t, conditions = inputs()
+    for changed in (network(x, t.flip(0), conditions), network(x.flip(0), t, conditions)):
+        assert ((changed - network(x, t, conditions)).abs().amax(dim=(1, 2)) > 1e-4).all()
 
 
-@pytest.mark.parametrize("rest", [0, 5])
-def test_the_aligned_signal_enters_where_it_belongs_in_time(small_unet, rest):
+@pytest.mark.parametrize("extra", [0, 5])
+def test_the_aligned_signal_acts_at_its_own_time(small_unet, extra):
     network = small_unet(
         self_attention=[False] * 3, cross_attention=[False] * 3, text_channels=None, pooled_text=False
     )
     for module in network.modules():  # normalisation over time would spread any change
         if isinstance(module, torch.nn.GroupNorm):
             module.forward = lambda x, silu=False: torch.nn.functional.silu(x) if silu else x
-    # With a rest, the bottom of the U is one step longer than the signal.
-    x, t = torch.randn(1, 2, 24 * 40 + rest), torch.rand(1)
-    told = Conditions(stacked=torch.randn(1, 1, 24 * 40 + rest), aligned=torch.zeros(1, 5, 40))
-    nudged = told.aligned.clone()
-    nudged[..., 25] = 1.0
-    change = network(x, t, dataclasses.replace(told, aligned=nudged)) - network(x, t, told)
+    # With extra samples, the deepest level is one step longer than the signal.
+    x, t = torch.randn(1, 2, 24 * 40 + extra), torch.rand(1)
+    conditions = Conditions(stacked=torch.randn(1, 1, 24 * 40 + extra), aligned=torch.zeros(1, 5, 40))
+    changed = conditions.aligned.clone()
+    changed[..., 25] = 1.0
+    change = network(x, t, dataclasses.replace(conditions, aligned=changed)) - network(x, t, conditions)
     energy = change.detach().square().sum((0, 1))
-    centre = (energy * torch.arange(24 * 40 + rest)).sum() / energy.sum()
+    centre = (energy * torch.arange(24 * 40 + extra)).sum() / energy.sum()
     assert abs(centre - 24 * 25.5) < 12
 
 
@@ -211,43 +213,43 @@ def test_the_place_of_the_aligned_signal_changes_no_parameter(small_unet):
 
 
 def test_sequences_stay_in_channels_last_memory(small_unet, inputs):
-    """Whatever falls out of it is copied back and forth at every layer from there on, unnoticed."""
+    """A layer that leaves it makes every later layer copy its input and output."""
     network = small_unet()
-    orders = set()
+    channel_strides = set()
     for module in network.modules():
         if isinstance(module, torch.nn.GroupNorm):
-            module.register_forward_pre_hook(lambda _, given: orders.add(given[0].stride(1)))
+            module.register_forward_pre_hook(lambda _, arguments: channel_strides.add(arguments[0].stride(1)))
     network(*inputs())
-    assert orders == {1}
+    assert channel_strides == {1}
 
 
-def test_no_level_is_the_level_of_a_clean_signal(small_unet, inputs):
+def test_a_missing_level_is_that_of_a_clean_signal(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
-    clean = dataclasses.replace(told, level=torch.zeros(2))
-    assert torch.equal(network(x, t, dataclasses.replace(told, level=None)), network(x, t, clean))
+    x, t, conditions = inputs()
+    clean = dataclasses.replace(conditions, level=torch.zeros(2))
+    assert torch.equal(network(x, t, dataclasses.replace(conditions, level=None)), network(x, t, clean))
 
 
 # Training ----------------------------------------------------------------------------------------
 
 
 def loss_of(network, inputs):
-    x, t, told = inputs(50)
-    out = network.train()(x, t, told)
+    x, t, conditions = inputs(50)
+    out = network.train()(x, t, conditions)
     return out, (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(3))).sum()
 
 
 def test_the_gradient_reaches_every_parameter(small_unet, inputs):
     network = small_unet()
     loss_of(network, inputs)[1].backward()
-    starved = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    assert not starved
+    without_gradient = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without_gradient
 
 
-def test_a_new_network_answers_zero_so_that_training_begins_calmly():
+def test_a_new_network_returns_only_its_last_bias():
     network = UNet1d(1, 16, [1, 2], [4, 2], [1, 1], [False, True], [False, True], text_channels=6)
-    told = Conditions(text=torch.randn(2, 3, 6), text_mask=torch.ones(2, 3, dtype=torch.bool))
-    out = network(torch.randn(2, 1, 40), torch.rand(2), told)
+    conditions = Conditions(text=torch.randn(2, 3, 6), text_mask=torch.ones(2, 3, dtype=torch.bool))
+    out = network(torch.randn(2, 1, 40), torch.rand(2), conditions)
     assert (out == network.exit.bias[:, None]).all()
 
 
@@ -270,11 +272,11 @@ def test_checkpointing_recomputes_the_blocks_and_changes_no_result(small_unet, i
 
 def test_the_network_can_be_trained_in_bfloat16(small_unet, inputs):
     network = small_unet()
-    x, t, told = inputs()
+    x, t, conditions = inputs()
     with torch.autocast("cpu", torch.bfloat16):
-        low = network(x, t, told)
+        low = network(x, t, conditions)
     assert low.dtype == torch.bfloat16
-    full = network(x, t, told)
+    full = network(x, t, conditions)
     assert (low.float() - full).abs().mean() < 0.05 * full.abs().mean()
 
 
@@ -287,10 +289,10 @@ def test_lists_of_unequal_length_are_refused(small_unet, name):
         small_unet(**{name: [1, 1]})
 
 
-def test_attention_to_a_text_of_no_width_is_refused(small_unet):
-    with pytest.raises(InputError, match="text_channels are null"):
+def test_a_text_without_a_width_is_refused(small_unet):
+    with pytest.raises(InputError, match="text_channels is null"):
         small_unet(text_channels=None, pooled_text=False)
-    with pytest.raises(InputError, match="text_channels are null"):
+    with pytest.raises(InputError, match="text_channels is null"):
         small_unet(text_channels=None, cross_attention=[False] * 3)
 
 
@@ -300,8 +302,14 @@ def test_attention_to_a_text_of_no_width_is_refused(small_unet):
         ({"kernel_size": 4}, "kernel_size is 4"),
         ({"heads": 5}, "32 channels.* 5 heads"),
         ({"base_channels": 15, "heads": 5}, "base_channels is 15"),
+        ({"channels": 0}, "network.channels is 0"),
+        ({"strides": [4, 0, 2]}, "network.strides is 0"),
+        ({"blocks": [1, -1, 1]}, "network.blocks is -1"),
+        ({"groups": 0}, "network.groups is 0"),
+        ({"refiner_channels": 8, "channels": 3}, "even number of channels, not 3"),
+        ({"equal_phases": True}, "set resample_kernel to stride_multiple"),
     ],
 )
-def test_widths_and_kernels_that_cannot_work_are_refused(small_unet, changes, message):
+def test_numbers_out_of_range_are_refused(small_unet, changes, message):
     with pytest.raises(InputError, match=message):
         small_unet(**changes)
