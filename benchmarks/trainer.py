@@ -96,8 +96,8 @@ def bare() -> list[float]:
         rng = PerSampleGenerator("0 train", batch["number"].tolist())
         x0 = module.target(batch["audio"]) * module.scale
         t = rng.uniform()
-        told = module.told(batch, x0.shape[-1], rng, training=True)
-        network = functools.partial(module.network, conditions=told)
+        conditions = module.build_conditions(batch, x0.shape[-1], rng, training=True)
+        network = functools.partial(module.network, conditions=conditions)
         loss = module.objective.loss(network, x0, t, rng.normal(*x0.shape[1:])).weighted.mean()
         optimizer.zero_grad()
         loss.backward()

@@ -1,4 +1,4 @@
-"""The plan of a training before its bill: parameters, operations, memory on each GPU, data and GPU-days."""
+"""Plan of a training before it runs: parameters, operations, memory of each GPU, data and GPU-days."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.sharding import UNITS
-from lightning_n2m.stages.training_cost import step_cost
+from lightning_n2m.stages.training_cost import ActivationMemory, step_cost
 
-# Peak of dense 16-bit matrix operations in 10^12 a second, and memory in 10^9 bytes, as the makers publish.
+# Peak of dense 16-bit matrix operations in 10^12 per second, and memory in 10^9 bytes, as the makers publish.
 GPUS = {
     "v100": (125.0, 32.0),
     "t4": (65.0, 16.0),
@@ -31,9 +31,13 @@ GPUS = {
     "b200": (2250.0, 180.0),
     "mi300x": (1307.0, 192.0),
 }
-STATE_BYTES = 20  # of a parameter: weight, gradient, two moments of Adam, average, in 32 bits each
-DAY = 86_400
-KEPT_FREE = 0.1  # of a GPU's memory, for workspaces and fragments
+# Bytes of training state for each parameter: weight, gradient, two Adam moments and EMA, in 32 bits each.
+STATE_BYTES = 20
+SECONDS_PER_DAY = 86_400
+# Share of a GPU's memory that is kept free for workspaces and fragmentation.
+MEMORY_RESERVE = 0.1
+# Bytes of one number of a precomputed text vector (bfloat16).
+TEXT_VECTOR_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,13 @@ class Memory:
     """Memory of one GPU in bytes.
 
     Args:
-        state: Weights, gradients, moments and average that lie here for good.
-        gathered: Weights and gradients of what is unsharded for the moment.
-        text_encoder: The frozen language model.
-        activations: Of one batch, with 16-bit copies of the weights.
-        total: All of it.
+        state: Weights, gradients, Adam moments and EMA that this GPU stores.
+        gathered: Weights and gradients that FSDP has gathered at one time.
+        text_encoder: The frozen language model; 0 for precomputed text vectors.
+        activations: Activations of one batch, with 16-bit copies of the weights.
+        total: Sum of the above.
         largest_batch: Clips that fit at once.
-        largest_batch_checkpointed: The same where activations are recomputed.
+        largest_batch_checkpointed: The same with activation checkpointing.
     """
 
     state: float
@@ -60,8 +64,29 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class TextCost:
+    """Cost of the frozen text encoder.
+
+    Args:
+        parameters: Parameters of the encoder; null if its size is unknown, 0 without text.
+        flops_per_clip: Operations for one caption.
+        share: Share of all operations of the training when text is encoded in each step.
+        gpu_days_on_the_fly: GPU-days of the whole training if text is encoded in each step.
+        gpu_days_precomputed: GPU-days of the whole training if the text vectors are computed ahead.
+        vector_bytes: Bytes of the precomputed vectors of one caption of full length, in bfloat16.
+    """
+
+    parameters: int | None
+    flops_per_clip: int
+    share: float
+    gpu_days_on_the_fly: float
+    gpu_days_precomputed: float
+    vector_bytes: int
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
-    """What `plan` found; numbers of clips are of all GPUs unless said otherwise."""
+    """Result of `plan`; numbers of clips are totals over all GPUs unless the name says otherwise."""
 
     stage: str
     gpu: str
@@ -69,36 +94,38 @@ class TrainingPlan:
     utilisation: float
     gpu_memory: float
     parameters: dict[str, int]
-    flops_of_a_clip: dict[str, int]
-    recomputed_flops_of_a_clip: int
-    text_encoder_parameters: int | None
-    text_encoder_flops_of_a_clip: int
-    batch_of_a_gpu: int
-    accumulated: int
-    clips_of_a_step: int
-    flops_of_a_step: int
+    flops_per_clip: dict[str, int]
+    recomputed_flops_per_clip: int
+    text: TextCost
+    batch_per_gpu: int
+    accumulation: int
+    clips_per_step: int
+    flops_per_step: int
     ddp: Memory
     fsdp: Memory
-    seconds_of_a_step: float
-    clips_a_day: float
-    audio_hours_a_day: float
-    text_tokens_a_day: float
+    ddp_precomputed_text: Memory
+    fsdp_precomputed_text: Memory
+    seconds_per_step: float
+    clips_per_day: float
+    audio_hours_per_day: float
+    text_tokens_per_day: float
     steps: int
     days: float
     gpu_days: float
 
 
 def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> TrainingPlan:
-    """Count what a training would need, on the ``meta`` device.
+    """Count what a training needs, on the ``meta`` device.
 
     Args:
-        config: What ``fit`` would be given.
+        config: The config that ``fit`` would get.
         gpus: Number of GPUs.
         gpu: Kind of GPU, one of `GPUS`.
         utilisation: Share of the GPU's peak that training reaches.
 
     Raises:
-        InputError: if the GPU is not known, the batch cannot be dealt, or no diffusion stage is trained.
+        InputError: if the GPU is unknown, the batch cannot be divided among the GPUs, or the config trains
+            no diffusion stage.
     """
     if gpu not in GPUS:
         raise InputError(f"--gpu {gpu} is not known; choose from {', '.join(GPUS)}.")
@@ -106,78 +133,110 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Tra
         raise InputError("--gpus must be at least 1, and --utilisation above 0 and at most 1.")
     if ".stages." not in config["model"]["class_path"]:
         raise InputError(f"plan knows the diffusion stages, not {config['model']['class_path']}.")
-    peak, memory = GPUS[gpu][0] * 1e12, GPUS[gpu][1] * 1e9
+    peak_flops, gpu_memory = GPUS[gpu][0] * 1e12, GPUS[gpu][1] * 1e9
     with torch.device("meta"):
         stage = build_stage(config["model"])
+
+    # Clips of one optimiser step.
     data, trainer = config["data"]["init_args"], config["trainer"]
     batch = data["batch_size"]
-    effective = data.get("effective_batch") or batch * gpus * trainer["accumulate_grad_batches"]
-    if effective % (batch * gpus):
+    clips_per_step = data.get("effective_batch") or batch * gpus * trainer["accumulate_grad_batches"]
+    if clips_per_step % (batch * gpus):
         raise InputError(
-            f"data.effective_batch is {effective}, no multiple of the {batch * gpus} clips of "
+            f"data.effective_batch is {clips_per_step}, no multiple of the {batch * gpus} clips of "
             f"data.batch_size {batch} on {gpus} GPUs; choose a multiple."
         )
-    mixed = str(trainer["precision"]) in ("bf16-mixed", "16-mixed")
-    cost = step_cost(stage, mixed)
-    checkpointed = stage.network.checkpointing
-    text_all, text_flops = _text(stage.text)
-    text_bytes = (text_all or 0) * (2 if stage.text and stage.text.dtype == "bfloat16" else 4)
-    clip = sum(cost.flops.values()) + (cost.recomputed_flops if checkpointed else 0) + text_flops
+
+    # Operations of one clip: the network, what checkpointing recomputes, and the text encoder.
+    is_mixed = str(trainer["precision"]) in ("bf16-mixed", "16-mixed")
+    cost = step_cost(stage, is_mixed)
+    is_checkpointed = stage.network.checkpointing
+    recomputed_flops = cost.recomputed_flops if is_checkpointed else 0
+    network_flops = sum(cost.flops.values()) + recomputed_flops
+    text_parameters, text_flops = _text_encoder(stage.text)
+    clip_flops = network_flops + text_flops
+
+    # Memory of one GPU, under DDP and FSDP, with the text encoder on the GPU and without it.
+    text_bytes = (text_parameters or 0) * (2 if stage.text and stage.text.dtype == "bfloat16" else 4)
     state = STATE_BYTES * sum(cost.parameters.values())
 
-    def memory_of(state: float, gathered: float) -> Memory:
-        chosen = cost.checkpointed if checkpointed else cost.living
-        activations = chosen.fixed + batch * chosen.per_clip
-        free = memory * (1 - KEPT_FREE) - state - gathered - text_bytes
+    def memory_of(state: float, gathered: float, text_bytes: float) -> Memory:
+        activations = cost.checkpointed_activations if is_checkpointed else cost.activations
+        batch_bytes = activations.fixed + batch * activations.per_clip
+        fixed = state + gathered + text_bytes
+        free = gpu_memory * (1 - MEMORY_RESERVE) - fixed
         return Memory(
-            state,
-            gathered,
-            text_bytes,
-            activations,
-            state + gathered + text_bytes + activations,
-            *(max(0, int((free - kind.fixed) // kind.per_clip)) for kind in (cost.living, cost.checkpointed)),
+            state=state,
+            gathered=gathered,
+            text_encoder=text_bytes,
+            activations=batch_bytes,
+            total=fixed + batch_bytes,
+            largest_batch=_largest_batch(free, cost.activations),
+            largest_batch_checkpointed=_largest_batch(free, cost.checkpointed_activations),
         )
 
-    seconds = clip * effective / (gpus * peak * utilisation)
-    a_day = effective * DAY / seconds
+    # Time at the given utilisation.
     steps = max(0, trainer["max_steps"])
+    seconds = clip_flops * clips_per_step / (gpus * peak_flops * utilisation)
+    clips_per_day = clips_per_step * SECONDS_PER_DAY / seconds
+    gpu_days = steps * seconds / SECONDS_PER_DAY * gpus
+    tokens = stage.text.max_tokens if stage.text else 0
+    gathered = _gathered_bytes(stage)
     return TrainingPlan(
         stage=type(stage).__name__,
         gpu=gpu,
         gpus=gpus,
         utilisation=utilisation,
-        gpu_memory=memory,
+        gpu_memory=gpu_memory,
         parameters=cost.parameters,
-        flops_of_a_clip=cost.flops,
-        recomputed_flops_of_a_clip=cost.recomputed_flops if checkpointed else 0,
-        text_encoder_parameters=text_all,
-        text_encoder_flops_of_a_clip=text_flops,
-        batch_of_a_gpu=batch,
-        accumulated=effective // (batch * gpus),
-        clips_of_a_step=effective,
-        flops_of_a_step=clip * effective,
-        ddp=memory_of(state, 0),
-        fsdp=memory_of(state / gpus, _gathered(stage)),
-        seconds_of_a_step=seconds,
-        clips_a_day=a_day,
-        audio_hours_a_day=a_day * stage.seconds / 3600,
-        text_tokens_a_day=a_day * (stage.text.max_tokens if stage.text else 0),
+        flops_per_clip=cost.flops,
+        recomputed_flops_per_clip=recomputed_flops,
+        text=TextCost(
+            parameters=text_parameters,
+            flops_per_clip=text_flops,
+            share=text_flops / clip_flops,
+            gpu_days_on_the_fly=gpu_days,
+            gpu_days_precomputed=gpu_days * network_flops / clip_flops,
+            vector_bytes=tokens * (stage.network.text_channels or 0) * TEXT_VECTOR_BYTES,
+        ),
+        batch_per_gpu=batch,
+        accumulation=clips_per_step // (batch * gpus),
+        clips_per_step=clips_per_step,
+        flops_per_step=clip_flops * clips_per_step,
+        ddp=memory_of(state, 0, text_bytes),
+        fsdp=memory_of(state / gpus, gathered, text_bytes),
+        ddp_precomputed_text=memory_of(state, 0, 0),
+        fsdp_precomputed_text=memory_of(state / gpus, gathered, 0),
+        seconds_per_step=seconds,
+        clips_per_day=clips_per_day,
+        audio_hours_per_day=clips_per_day * stage.seconds / 3600,
+        text_tokens_per_day=clips_per_day * tokens,
         steps=steps,
-        days=steps * seconds / DAY,
-        gpu_days=steps * seconds / DAY * gpus,
+        days=steps * seconds / SECONDS_PER_DAY,
+        gpu_days=gpu_days,
     )
 
 
-def _text(text: TextEncoder | None) -> tuple[int | None, int]:
-    """Parameters of the text encoder, and operations for one clip (two a parameter and token)."""
-    size = encoder_size(text.model) if text is not None else (0, 0)
+def _largest_batch(free: float, activations: ActivationMemory) -> int:
+    """Clips whose activations fit into the free bytes."""
+    return max(0, int((free - activations.fixed) // activations.per_clip))
+
+
+def _text_encoder(text: TextEncoder | None) -> tuple[int | None, int]:
+    """Parameters of the text encoder, and operations for one caption (two for each parameter and token)."""
+    if text is None:
+        return 0, 0
+    size = encoder_size(text.model)
     if size is None:
         return None, 0
-    return size[0], 2 * size[1] * (text.max_tokens if text is not None else 0)
+    return size[0], 2 * size[1] * text.max_tokens
 
 
-def _gathered(stage: Stage) -> float:
-    """Bytes of what FSDP holds unsharded: the rest, and two units, with weight and gradient."""
+def _gathered_bytes(stage: Stage) -> float:
+    """Bytes that FSDP holds unsharded at one time, weights and gradients in 32 bits.
+
+    These are the parameters outside of all units, and two units: the current one and the prefetched one.
+    """
     units = [
         sum(parameter.numel() for parameter in module.parameters())
         for module in stage.network.modules()
@@ -187,44 +246,74 @@ def _gathered(stage: Stage) -> float:
     return (rest + 2 * max(units)) * (4 + 4)
 
 
-def table(found: TrainingPlan) -> str:
-    """The plan as text."""
+def table(result: TrainingPlan) -> str:
+    """The plan as text of at most 80 columns."""
+    title = f"{result.stage} on {result.gpus} x {result.gpu}, at {result.utilisation:.0%} of its peak"
+    return "\n".join([title, "", *_network_rows(result), "", *_memory_rows(result), "", *_time_rows(result)])
+
+
+def _network_rows(result: TrainingPlan) -> list[str]:
+    """Parameters and operations by part of the network, and of the text encoder."""
     giga = 1e9
-    parameters, flops = sum(found.parameters.values()), sum(found.flops_of_a_clip.values())
-    lines = [f"{found.stage} on {found.gpus} x {found.gpu}, at {found.utilisation:.0%} of its peak", ""]
-    lines += [f"{'network':<32}{'parameters':>12}{'GFLOP a clip':>14}"]
-    for part, number in found.parameters.items():
-        lines += [f"  {part:<30}{number / 1e6:>10.1f} M{found.flops_of_a_clip[part] / giga:>14.1f}"]
-    lines += [f"  {'in all':<30}{parameters / 1e6:>10.1f} M{flops / giga:>14.1f}"]
-    if found.recomputed_flops_of_a_clip:
-        lines += [f"  {'recomputed':<30}{'':>12}{found.recomputed_flops_of_a_clip / giga:>14.1f}"]
-    if found.text_encoder_parameters is None:
-        lines += ["  the text encoder is not at hand, and not counted"]
-    elif found.text_encoder_parameters:
-        number, work = found.text_encoder_parameters, found.text_encoder_flops_of_a_clip
-        lines += [f"  {'frozen text encoder':<30}{number / 1e6:>10.1f} M{work / giga:>14.1f}"]
-    lines += ["", f"{'memory of one GPU, GB':<32}{'DDP':>12}{'FSDP':>14}"]
+    parameters, flops = sum(result.parameters.values()), sum(result.flops_per_clip.values())
+    lines = [f"{'network':<32}{'parameters':>12}{'GFLOP per clip':>16}"]
+    for part, number in result.parameters.items():
+        lines += [f"  {part:<30}{number / 1e6:>10.1f} M{result.flops_per_clip[part] / giga:>16.1f}"]
+    lines += [f"  {'total':<30}{parameters / 1e6:>10.1f} M{flops / giga:>16.1f}"]
+    if result.recomputed_flops_per_clip:
+        lines += [f"  {'recomputed':<30}{'':>12}{result.recomputed_flops_per_clip / giga:>16.1f}"]
+    text = result.text
+    if text.parameters is None:
+        lines += ["  the size of the text encoder is unknown, and not counted"]
+    elif text.parameters:
+        count, work = text.parameters / 1e6, text.flops_per_clip / giga
+        lines += [f"  {'frozen text encoder':<30}{count:>10.1f} M{work:>16.1f}"]
+    return lines
+
+
+def _memory_rows(result: TrainingPlan) -> list[str]:
+    """Memory of one GPU under DDP and FSDP."""
+    giga = 1e9
+    lines = [f"{'memory of one GPU, GB':<36}{'DDP':>12}{'FSDP':>12}"]
     for label, name in (
-        ("weights, gradients, Adam, average", "state"),
-        ("gathered for the moment", "gathered"),
+        ("weights, gradients, Adam, EMA", "state"),
+        ("gathered at one time", "gathered"),
         ("frozen text encoder", "text_encoder"),
-        (f"activations of {found.batch_of_a_gpu} clips", "activations"),
-        (f"in all, of {found.gpu_memory / giga:.0f}", "total"),
+        (f"activations of {result.batch_per_gpu} clips", "activations"),
+        (f"total, of {result.gpu_memory / giga:.0f}", "total"),
     ):
-        ddp, fsdp = getattr(found.ddp, name) / giga, getattr(found.fsdp, name) / giga
-        lines += [f"  {label:<34}{ddp:>8.1f}{fsdp:>14.1f}"]
-    for label, name in (
-        ("clips that fit at once", "largest_batch"),
-        ("  with activation checkpointing", "largest_batch_checkpointed"),
-    ):
-        lines += [f"  {label:<34}{getattr(found.ddp, name):>8}{getattr(found.fsdp, name):>14}"]
-    lines += [
-        "",
-        f"a step: {found.clips_of_a_step} clips ({found.gpus} GPUs x {found.batch_of_a_gpu} clips x "
-        f"{found.accumulated} accumulated), {found.flops_of_a_step / 1e15:.3g} PFLOP, "
-        f"{found.seconds_of_a_step:.3g} s",
-        f"a day: {found.clips_a_day / 1e6:.3g} M clips, {found.audio_hours_a_day:,.0f} h of audio, "
-        f"{found.text_tokens_a_day / 1e6:,.0f} M text tokens",
-        f"{found.steps:,} steps: {found.days:.3g} days, {found.gpu_days:,.0f} GPU-days",
+        ddp, fsdp = getattr(result.ddp, name) / giga, getattr(result.fsdp, name) / giga
+        lines += [f"  {label:<34}{ddp:>12.1f}{fsdp:>12.1f}"]
+    batches = [("largest batch", result.ddp, result.fsdp)]
+    if result.text.flops_per_clip:
+        batches += [
+            ("largest batch, precomputed text", result.ddp_precomputed_text, result.fsdp_precomputed_text)
+        ]
+    for label, ddp_memory, fsdp_memory in batches:
+        lines += [
+            f"  {label:<34}{ddp_memory.largest_batch:>12}{fsdp_memory.largest_batch:>12}",
+            f"  {'  with activation checkpointing':<34}{ddp_memory.largest_batch_checkpointed:>12}"
+            f"{fsdp_memory.largest_batch_checkpointed:>12}",
+        ]
+    return lines
+
+
+def _time_rows(result: TrainingPlan) -> list[str]:
+    """Clips, data and GPU-days; text encoding on the fly against precomputed vectors."""
+    lines = [
+        f"step: {result.clips_per_step} clips ({result.gpus} GPUs x {result.batch_per_gpu} clips x "
+        f"{result.accumulation} accumulated),",
+        f"  {result.flops_per_step / 1e15:.3g} PFLOP, {result.seconds_per_step:.3g} s",
+        f"day: {result.clips_per_day / 1e6:.3g} M clips, {result.audio_hours_per_day:,.0f} h of audio, "
+        f"{result.text_tokens_per_day / 1e6:,.0f} M text tokens",
+        f"{result.steps:,} steps: {result.days:.3g} days, {result.gpu_days:,.0f} GPU-days",
     ]
-    return "\n".join(lines)
+    text = result.text
+    if text.flops_per_clip:
+        lines += [
+            f"text encoding on the fly: {text.share:.0%} of all operations, "
+            f"{text.gpu_days_on_the_fly:,.0f} GPU-days in total",
+            f"text vectors precomputed: {text.gpu_days_precomputed:,.0f} GPU-days in total, at most "
+            f"{text.vector_bytes / 1e3:,.0f} kB per caption",
+        ]
+    return lines

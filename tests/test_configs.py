@@ -46,21 +46,21 @@ def test_a_recipe_builds_its_stage_and_evaluates_it(path: Path) -> None:
         length = round(stage.seconds * stage.output_rate)
         x = torch.empty(2, stage.network.channels, length)
         stacked = stage.network.entry.in_channels - stage.network.channels
-        told = Conditions(stacked=torch.empty(2, stacked, length) if stacked else None)
-        assert stage.network(x, torch.empty(2), told).shape == x.shape
+        conditions = Conditions(stacked=torch.empty(2, stacked, length) if stacked else None)
+        assert stage.network(x, torch.empty(2), conditions).shape == x.shape
     sampling = stage.sampling
     assert len(step_times(sampling.step_schedule, sampling.num_steps, sampling.reverse_schedule)) > 1
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/mulan.yaml")), ids=named)
-def test_both_towers_of_the_joint_model_end_on_one_sphere(path: Path) -> None:
+def test_both_towers_of_the_joint_model_have_the_same_width(path: Path) -> None:
     with torch.device("meta"):
         towers = build_towers(yaml.safe_load(path.read_text())["model"])
-        heard = torch.empty(
+        audio = torch.empty(
             2, towers.audio.feature_size or 1, *(() if towers.audio.feature_size else (80, 1000))
         )
-        read = torch.empty(2, towers.text.project[0].normalized_shape[0])
-        assert towers.audio_vectors(heard).shape == towers.text(read).shape == (2, 128)
+        text = torch.empty(2, towers.text.project[0].normalized_shape[0])
+        assert towers.audio_vectors(audio).shape == towers.text(text).shape == (2, 128)
 
 
 @pytest.mark.parametrize("name", MILLIONS)

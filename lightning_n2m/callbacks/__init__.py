@@ -1,1 +1,1 @@
-"""Floor 3: what watches a training and keeps its results."""
+"""Callbacks that watch a training and keep its results."""

@@ -1,4 +1,4 @@
-"""The state from which a run goes on: every so many steps, and when a signal ends it."""
+"""Checkpoints of a run: every n steps, after the best validation, and when a signal ends it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from lightning_n2m.storage import atomic_path
 
 
 class Checkpoint(ModelCheckpoint):
-    """Keeps ``checkpoints/last.ckpt``: at step boundaries only, and after a validation that is due there.
+    """Saves ``checkpoints/last.ckpt`` between two optimiser steps, after a validation that is due there.
 
-    Lightning would save before the validation of the same step, which a run killed in between would
-    never make up for. A signal ends the run after the step, or the validation, that it falls into, on
-    all ranks alike; a second one at once.
+    Lightning saves before the validation of the same step; a run that is killed in between would never
+    repeat that validation. A signal ends the run on all ranks after the current step or validation, and a
+    second signal ends it at once.
 
     Args:
-        every_n_train_steps: Optimiser steps from one save to the next.
-        signals: Signals that save and end. SLURM sends SIGUSR1 ahead of the time limit where the
-            script says ``--signal=USR1@120``, and SIGTERM at preemption.
+        every_n_train_steps: Number of optimiser steps from one save to the next.
+        signals: Signals that save and end the run. SLURM sends SIGUSR1 ahead of the time limit if the
+            script has ``--signal=USR1@120``, and SIGTERM at preemption.
         requeue: Put the SLURM job back into the queue after SIGUSR1.
         dirpath: Folder; ``checkpoints`` in the run's folder when null.
     """
@@ -44,7 +44,7 @@ class Checkpoint(ModelCheckpoint):
         requeue: bool = True,
         dirpath: str | None = None,
     ) -> None:
-        # Without Lightning's version counter: a run that was moved would begin a last-v1.ckpt.
+        # With Lightning's version counter, a run whose folder was moved would write last-v1.ckpt.
         super().__init__(
             dirpath,
             save_last=True,
@@ -56,7 +56,7 @@ class Checkpoint(ModelCheckpoint):
         self._caught = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Handle signals in place of Lightning, whose handlers save in the middle of a step."""
+        """Replace Lightning's signal handlers, which save in the middle of a step."""
         super().on_train_start(trainer, pl_module)
         if threading.current_thread() is threading.main_thread():
             for number in self.signals:
@@ -89,7 +89,7 @@ class Checkpoint(ModelCheckpoint):
             self._save_if_due(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Nothing: the last step was saved when it was taken, and by now the weights are the averages."""
+        """Do nothing: the last step is saved already, and the weights are the averages by now."""
 
     def _save_if_due(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
@@ -99,7 +99,7 @@ class Checkpoint(ModelCheckpoint):
             trainer
         ):
             for logger in trainer.loggers:
-                logger.save()  # or the curves of a run killed later would miss points before this one
+                logger.save()  # otherwise a run that is killed later lacks points of before this step
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         if caught:
             number = self._caught or signal.SIGTERM
@@ -108,30 +108,29 @@ class Checkpoint(ModelCheckpoint):
             raise Interrupted(
                 number,
                 f"{signal.Signals(number).name} ended the training after step {step}, which is saved; "
-                "--ckpt_path last goes on.",
+                "--ckpt_path last resumes.",
             )
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count batches anew where a step has more or fewer of them than before, on other GPUs."""
+        """Recompute batch counts: on other GPUs, a step can have more or fewer batches than before."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
         for counts in (progress["total"], progress["current"]):
-            more = batches - counts["ready"]
+            difference = batches - counts["ready"]
             for name in counts:
-                counts[name] += more
+                counts[name] += difference
 
 
 class Best(ModelCheckpoint):
-    """Keeps ``checkpoints/best.ckpt``: the state whose averaged weights validated best so far.
+    """Saves ``checkpoints/best.ckpt``: the state whose averaged weights have the best validation so far.
 
     Args:
-        monitor: The figure that decides; where validation does not measure it, nothing is kept, and
-            neither if this is null.
-        mode: Whether less of it is better, or more.
+        monitor: Name of the metric; nothing is saved if this is null or validation does not log it.
+        mode: Whether a lower or a higher value is better.
         dirpath: Folder; ``checkpoints`` in the run's folder when null.
     """
 
@@ -144,7 +143,7 @@ class Best(ModelCheckpoint):
         super().__init__(dirpath, "best", monitor, mode=mode, enable_version_counter=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it was measured and is better."""
+        """Save if the metric was logged and is better."""
         if self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
 
@@ -162,10 +161,10 @@ def _requeue() -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: there is never half a file.
+    """Writes a checkpoint to a temporary file in its folder and renames it: no partial file gets its name.
 
     Lightning writes to the system's temporary folder first, often another file system, from which a
-    move is a copy that a kill cuts short; and it holds the whole file in memory.
+    move is a copy that a kill interrupts; it also holds the whole file in memory.
     """
 
     def save_checkpoint(
@@ -183,5 +182,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(file.fileno())
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint; callbacks that had another name are renamed."""
+        """Read a checkpoint; callbacks of earlier versions are renamed."""
         return upgrade_checkpoint(super().load_checkpoint(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""What to do when a loss is no number or explodes."""
+"""Stops a training, or skips a step, when a loss is NaN or infinite or far above its usual value."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FOLDER = "failures"
 
 
 class DivergenceGuard(Callback):
-    """Looks at every optimiser step before it is taken, on all ranks alike.
+    """Checks every optimiser step before the weights change; all ranks decide alike.
 
-    A step whose loss or gradient is no finite number, or whose loss is far above what it was, is not
-    taken. What caused it is written to ``failures/step-STEP-rank-RANK.json`` in the run's folder: the keys,
-    sample numbers, captions, diffusion times and losses of its clips.
+    A step fails if its loss or gradient is NaN or infinite, or if its loss is far above the recent median.
+    The clips of a failed step are written to ``failures/step-STEP-rank-RANK.json`` in the run's folder, with
+    keys, sample numbers, captions, diffusion times and losses.
 
     Args:
-        action: End the training, or pass over the step and go on; ``off`` watches nothing and spares one
+        action: ``stop`` ends the training, ``skip`` drops the step, ``off`` checks nothing and saves one
             synchronisation a step.
-        factor: A loss is far above when it exceeds the median of the last losses so many times.
-        window: Number of last losses; none is called too high before there are so many.
-        patience: End the training after so many steps passed over in a row: it will not recover.
+        factor: Multiple of the median of the last losses above which a loss fails.
+        window: Number of last losses for the median; before that, only NaN and infinity fail.
+        patience: Number of failed steps in a row after which ``skip`` ends the training too.
     """
 
     def __init__(
@@ -49,83 +49,85 @@ class DivergenceGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Judge the step that is about to be taken.
+        """Check the step that is about to be taken.
 
         Raises:
-            TrainingFailure: if it fails and the action is to stop, or patience is at its end.
+            TrainingFailure: if it fails and the action is ``stop``, or too many failed in a row.
         """
         if self.action == "off" or not isinstance(pl_module, Stage):
             return
-        # Of all ranks, so that they decide as one; gradients are equal or summed already.
-        losses = torch.cat([drawn.weighted for drawn in pl_module.drawn])
+        # The mean over all ranks, so that they decide alike; gradients are reduced already.
+        losses = torch.cat([record.weighted for record in pl_module.batch_losses])
         mean = trainer.strategy.reduce(losses.mean(), reduce_op="mean")
         loss, norm = torch.stack([mean, pl_module.gradient_norm()]).tolist()
-        reason = self._judge(loss, norm)
+        reason = self._failure(loss, norm)
         if reason is None:
             self._losses.append(loss)
             self._in_a_row = 0
             return
         step = trainer.global_step + 1
-        path = self._keep(trainer, pl_module, step, reason)
+        path = self._write_record(trainer, pl_module, step, reason)
         self._skipped += 1
         self._in_a_row += 1
         if self.action == "stop":
             raise TrainingFailure(
-                f"At step {step} {reason}; {path} names its clips. Look at them, lower the learning rate, or "
-                "pass over such steps with --divergence.action skip; --ckpt_path last goes on."
+                f"At step {step} {reason}; {path} names its clips. Check them, lower the learning rate, or "
+                "skip such steps with --divergence.action skip; --ckpt_path last resumes."
             )
         if self._in_a_row > self.patience:
             raise TrainingFailure(
-                f"{self._in_a_row} steps in a row failed, the last at step {step}, where {reason}; go back "
-                "to an earlier checkpoint and lower the learning rate."
+                f"{self._in_a_row} steps in a row failed, the last at step {step}, where {reason}; resume "
+                "from an earlier checkpoint and lower the learning rate."
             )
         # Without gradients Adam leaves weights and moments as they are.
         pl_module.network.zero_grad(set_to_none=True)
         for logger in trainer.loggers:
             logger.log_metrics({"train/skipped_steps": self._skipped}, step=step)
 
-    def _judge(self, loss: float, norm: float) -> str | None:
+    def _failure(self, loss: float, norm: float) -> str | None:
+        """Reason why the step fails; none if it does not."""
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm}"
         if len(self._losses) == self._losses.maxlen:
-            usual = statistics.median(self._losses)
-            if loss > self.factor * usual:
-                return f"the loss is {loss:.4g}, far above the usual {usual:.4g}"
+            median = statistics.median(self._losses)
+            if loss > self.factor * median:
+                return f"the loss is {loss:.4g}, far above the median {median:.4g}"
         return None
 
     @staticmethod
-    def _keep(trainer: pl.Trainer, stage: Stage, step: int, reason: str) -> Path:
+    def _write_record(trainer: pl.Trainer, stage: Stage, step: int, reason: str) -> Path:
+        """Write the clips of a failed step of this rank."""
         clips = [
-            {"key": key, "number": number, "caption": caption, "time": time, "loss": _plain(loss)}
-            for drawn in stage.drawn
+            {"key": key, "number": number, "caption": caption, "time": time, "loss": _json_number(loss)}
+            for record in stage.batch_losses
             for key, number, caption, time, loss in zip(
-                drawn.batch["key"],
-                drawn.batch["number"].tolist(),
-                drawn.batch["caption"],
-                drawn.times.tolist(),
-                drawn.weighted.tolist(),
+                record.batch["key"],
+                record.batch["number"].tolist(),
+                record.batch["caption"],
+                record.times.tolist(),
+                record.weighted.tolist(),
                 strict=True,
             )
         ]
-        record = {"step": step, "rank": trainer.global_rank, "reason": reason, "clips": clips}
+        failure = {"step": step, "rank": trainer.global_rank, "reason": reason, "clips": clips}
         path = Path(trainer.default_root_dir) / FOLDER / f"step-{step:08d}-rank-{trainer.global_rank}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+        write_atomic(path, json.dumps(failure, ensure_ascii=False, indent=1) + "\n")
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        """What the judgement rests on: a resumed run judges the same."""
+        """Losses and counts on which decisions depend: a resumed run decides the same."""
         return {"losses": list(self._losses), "skipped": self._skipped, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore losses and counts."""
         self._losses.clear()
         self._losses.extend(state_dict["losses"])
         self._skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
 
 
-def _plain(number: float) -> float | str:
-    """A number as JSON can hold it."""
+def _json_number(number: float) -> float | str:
+    """The number itself, or a string for NaN and infinity, which JSON lacks."""
     return number if math.isfinite(number) else str(number)

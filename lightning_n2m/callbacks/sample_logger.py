@@ -1,4 +1,4 @@
-"""Listening in TensorBoard: audio, spectrogram pictures and clip rate."""
+"""Generated samples in TensorBoard: audio, spectrogram images and clip rate."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from lightning_n2m.stages.base import Stage
 
 
 class SampleLogger(Callback):
-    """Draws samples during validation, always of the same clips and prompts with the same noise.
+    """Generates samples during validation, always for the same clips and prompts with the same noise.
 
-    Each clip of the validation set becomes a group in TensorBoard: what the stage is given (if it refines
-    a signal), what it makes of it, and the truth, to be heard side by side and seen in one picture.
-    Stages with text show their output at several guidance scales, generators also for prompts of one's
-    own. Loudness is left as it is: a normalised clip would hide a wrong level; ``clip_rate`` is the
-    share of samples beyond full scale.
+    Each clip of the validation set becomes a group in TensorBoard: the input of the stage (if it refines a
+    signal), its output and the reference, as audio and in one spectrogram image. Stages with text log their
+    output at several guidance scales, generators also for additional prompts. Audio is not normalised, so
+    that a wrong level is audible; ``clip_rate`` is the share of samples beyond full scale.
 
-    It works inside validation, where the averaged weights are live.
+    Samples are generated inside validation, where the averaged weights are active.
 
     Args:
-        clips: Number of clips; 0 to draw nothing at all.
-        every_n_validations: Draw at every so many validations; sampling takes many network evaluations.
+        clips: Number of clips; 0 for no samples.
+        every_n_validations: Number of validations from one set of samples to the next.
         num_steps: Steps of the sampler.
-        prompts: What a generator is asked for besides the captions of the clips.
-        guidance_scales: Guidance scales, besides the stage's own.
+        prompts: Prompts of a generator besides the captions of the clips.
+        guidance_scales: Guidance scales besides the stage's own.
     """
 
     def __init__(
@@ -50,11 +49,11 @@ class SampleLogger(Callback):
         self.validations = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Validations so far: a resumed run draws when the uninterrupted one would."""
+        """Number of validations: a resumed run generates when the uninterrupted one would."""
         return {"validations": self.validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of validations."""
         self.validations = state_dict["validations"]
 
     def on_validation_batch_end(
@@ -66,68 +65,70 @@ class SampleLogger(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw once a validation: every rank makes the same, since a sharded network needs them all."""
+        """Generate once a validation; a sharded network needs all ranks for it."""
         if batch_idx or trainer.sanity_checking or not isinstance(pl_module, Stage) or not self.clips:
             return
         self.validations += 1
         logger = trainer.logger
         if (self.validations - 1) % self.every_n_validations or not isinstance(logger, TensorBoardLogger):
             return
-        shows = trainer.is_global_zero
-        if shows or trainer.lightning_module._device_mesh is not None:
-            self._draw(pl_module, batch, logger.experiment if shows else None, trainer.global_step)
+        is_logged = trainer.is_global_zero
+        if is_logged or trainer.lightning_module._device_mesh is not None:
+            board = logger.experiment if is_logged else None
+            self._log_samples(pl_module, batch, board, trainer.global_step)
 
     @torch.no_grad()
-    def _draw(self, stage: Stage, batch: Batch, board: Any, step: int) -> None:
+    def _log_samples(self, stage: Stage, batch: Batch, board: Any, step: int) -> None:
         audio = batch["audio"][: self.clips]
         captions, numbers = batch["caption"][: self.clips], batch["number"][: self.clips].tolist()
         names = [f"clip_{i}" for i in range(len(audio))]
-        shown: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+        # Audio of each group by kind: input, outputs, reference.
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         signal = None
         if stage.conditioner is not None:
             signal = stage.conditioner.degrade(audio)
-            heard = stage.conditioner.to_audio(signal, audio.shape[-1])
-            _add(shown, names, "input", heard)
+            _add(groups, names, "input", stage.conditioner.to_audio(signal, audio.shape[-1]))
         elif stage.text is not None:
             captions = captions + self.prompts
             names = names + [f"prompt_{i}" for i in range(len(self.prompts))]
             numbers = numbers + list(range(len(self.prompts)))
-        rates = {}
-        chosen = stage.sampling
-        scales = (
-            sorted({*self.guidance_scales, chosen.guidance.scale}) if stage.text else [chosen.guidance.scale]
-        )
+        clip_rates = {}
+        sampling = stage.sampling
+        own_scale = sampling.guidance.scale
+        scales = sorted({*self.guidance_scales, own_scale}) if stage.text else [own_scale]
         try:
             for scale in scales:
-                guidance = dataclasses.replace(chosen.guidance, scale=scale)
-                stage.sampling = dataclasses.replace(chosen, num_steps=self.num_steps, guidance=guidance)
+                guidance = dataclasses.replace(sampling.guidance, scale=scale)
+                stage.sampling = dataclasses.replace(sampling, num_steps=self.num_steps, guidance=guidance)
                 rng = PerSampleGenerator("listen", numbers, stage.device)
                 output = stage.generate(captions, audio.shape[-1] / stage.sample_rate, rng, signal)
-                made = stage.to_audio(output)
+                generated = stage.to_audio(output)
                 kind = f"output_guidance_{scale:g}" if stage.text else "output"
-                _add(shown, names, kind, made)
-                rates[kind] = (made.abs() > 1).float().mean()
+                _add(groups, names, kind, generated)
+                clip_rates[kind] = (generated.abs() > 1).float().mean()
         finally:
-            stage.sampling = chosen
-        _add(shown, names[: len(audio)], "truth", audio)
+            stage.sampling = sampling
+        _add(groups, names[: len(audio)], "reference", audio)
         if board is None:
             return
-        for kind, rate in rates.items():
+        for kind, rate in clip_rates.items():
             board.add_scalar(f"clip_rate/{kind}", rate, step)
         for name, caption in zip(names, captions, strict=True):
             board.add_text(f"{name}/text", caption or "(no text)", step)
-            for kind, clip in shown[name].items():
+            for kind, clip in groups[name].items():
                 board.add_audio(f"{name}/{kind}", clip.clamp(-1, 1), step, stage.sample_rate)
-            board.add_figure(f"{name}/spectrograms", _picture(shown[name], stage.sample_rate), step)
+            board.add_figure(
+                f"{name}/spectrograms", _spectrogram_image(groups[name], stage.sample_rate), step
+            )
 
 
-def _add(shown: dict[str, dict[str, Tensor]], names: Sequence[str], kind: str, audio: Tensor) -> None:
+def _add(groups: dict[str, dict[str, Tensor]], names: Sequence[str], kind: str, audio: Tensor) -> None:
     for name, clip in zip(names, audio.float().cpu(), strict=True):
-        shown.setdefault(name, {})[kind] = clip
+        groups.setdefault(name, {})[kind] = clip
 
 
-def _picture(clips: Mapping[str, Tensor], sample_rate: int) -> Any:
-    """Figure of the log-mels of clips ``(1, t)``, one below the other: TensorBoard's cards are high."""
+def _spectrogram_image(clips: Mapping[str, Tensor], sample_rate: int) -> Any:
+    """Figure with the log-mels of clips ``(1, t)`` one below the other, which fits TensorBoard's cards."""
     from matplotlib.figure import Figure
 
     settings = MelSettings(sample_rate=sample_rate, hop=sample_rate // 100, f_max=sample_rate / 2)

@@ -1,4 +1,4 @@
-"""TrainMetrics of a training: losses, gradient norm, speed, and what holds it up."""
+"""Metrics of a training: losses, gradient norm, speed, waiting time and memory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from lightning_n2m.stages.base import Stage
+from lightning_n2m.stages.base import BatchLosses, Stage
 
 TIME_BUCKETS = 4
 STATE = "curves"
 
 
 class TrainMetrics(Callback):
-    """Draws a point every ``trainer.log_every_n_steps`` optimiser steps, over all ranks.
+    """Logs a point every ``trainer.log_every_n_steps`` optimiser steps, over all ranks.
 
     ``train/loss`` and, by quarter of the time axis, ``train/loss_t0`` to ``train/loss_t3`` (unweighted)
-    are means over all clips since the last point. Beside them: learning rate and gradient norm,
+    are means over all clips since the last point. Also logged: learning rate, gradient norm,
     ``speed/clips_per_second``, ``speed/audio_seconds_per_second``, ``speed/waiting_for_data`` (share
-    of the time), and ``memory/peak_gb`` (10^9 bytes: of the device, or on the CPU of the process).
+    of the time) and ``memory/peak_gb`` (10^9 bytes: of the device, or on the CPU of the process).
     Time spent on validation does not count.
     """
 
@@ -46,7 +46,7 @@ class TrainMetrics(Callback):
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let the clock go on."""
+        """Restart the clock."""
         self._began += time.perf_counter() - self._paused
 
     def on_before_optimizer_step(
@@ -59,17 +59,17 @@ class TrainMetrics(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up after each optimiser step, and draw when it is time."""
+        """Add up after each optimiser step; log every ``log_every_n_steps`` steps."""
         if not isinstance(pl_module, Stage) or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        sums = sum(_sums(drawn.weighted, drawn.plain, drawn.times) for drawn in pl_module.drawn)
+        sums = sum(_sums(losses) for losses in pl_module.batch_losses)
         assert isinstance(sums, Tensor)
         self._sums = sums if self._sums is None else self._sums + sums
-        self._clips += sum(len(drawn.times) for drawn in pl_module.drawn)
+        self._clips += sum(len(losses.times) for losses in pl_module.batch_losses)
         if trainer.global_step % _interval(trainer) == 0:
-            self._draw(trainer, pl_module)
+            self._log(trainer, pl_module)
 
-    def _draw(self, trainer: pl.Trainer, stage: Stage) -> None:
+    def _log(self, trainer: pl.Trainer, stage: Stage) -> None:
         assert self._sums is not None
         weighted, clips, *buckets = _over_ranks(trainer, self._sums).tolist()
         self._sums = None
@@ -94,32 +94,32 @@ class TrainMetrics(Callback):
 
     @staticmethod
     def _rate(trainer: pl.Trainer) -> float:
-        """Rate of the step that was just taken; the schedule has moved on already."""
+        """Learning rate of the last step; the schedule has advanced already."""
         scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
         return scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch - 1)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what was added up since the last point: a resumed run draws the same curves."""
+        """Save the sums since the last point: a resumed run logs the same curves."""
         if self._sums is not None:
             checkpoint[STATE] = _over_ranks(trainer, self._sums).cpu()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on adding up, on one rank only."""
+        """Restore the sums on one rank: they are sums over all ranks."""
         if STATE in checkpoint and trainer.is_global_zero:
             self._sums = checkpoint[STATE].to(pl_module.device)
 
 
-def _sums(weighted: Tensor, plain: Tensor, times: Tensor) -> Tensor:
-    """Sum of the loss, number of clips, and by time bucket the sums and the numbers: ``(2 + 2 * 4,)``."""
-    buckets = torch.nn.functional.one_hot(
-        (times * TIME_BUCKETS).long().clamp(max=TIME_BUCKETS - 1), TIME_BUCKETS
-    ).to(plain.dtype)
-    whole = torch.stack([weighted.sum(), weighted.new_tensor(len(weighted))])
-    return torch.cat([whole, plain @ buckets, buckets.sum(0)])
+def _sums(losses: BatchLosses) -> Tensor:
+    """Weighted loss and number of clips, in total and then by time bucket (unweighted): ``(2 + 2 * 4,)``."""
+    weighted, unweighted = losses.weighted, losses.unweighted
+    bucket = (losses.times * TIME_BUCKETS).long().clamp(max=TIME_BUCKETS - 1)
+    is_in_bucket = torch.nn.functional.one_hot(bucket, TIME_BUCKETS).to(unweighted.dtype)
+    totals = torch.stack([weighted.sum(), weighted.new_tensor(len(weighted))])
+    return torch.cat([totals, unweighted @ is_in_bucket, is_in_bucket.sum(0)])
 
 
 def _over_ranks(trainer: pl.Trainer, sums: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def _interval(trainer: pl.Trainer) -> int:
 
 
 def _waited(trainer: pl.Trainer) -> float:
-    """Seconds that the loader has kept training waiting."""
+    """Seconds that training has waited for the loader."""
     return getattr(trainer.train_dataloader, "waited", 0.0)
 
 

@@ -1,1 +1,1 @@
-"""Floor 2: the stages of the cascade, LightningModules on one shared diffusion trainer."""
+"""The stages of the cascade: LightningModules on one shared diffusion trainer."""

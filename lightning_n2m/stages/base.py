@@ -23,33 +23,33 @@ from lightning_n2m.stages.sharding import shard
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What training saw and drew for one batch, kept until the next optimiser step for whoever watches.
+class BatchLosses:
+    """Losses of one training batch, kept until the next optimiser step for the callbacks.
 
     Args:
         batch: The batch.
         times: Diffusion times, ``(b,)``.
-        weighted: Losses that are trained on, ``(b,)``.
-        plain: Unweighted losses, ``(b,)``.
+        weighted: Losses that are minimised, ``(b,)``.
+        unweighted: Mean squared errors of the prediction target, ``(b,)``.
     """
 
     batch: Batch
     times: Tensor
     weighted: Tensor
-    plain: Tensor
+    unweighted: Tensor
 
 
 class Stage(DiffusionModule):
-    """One stage of the cascade, with its training.
+    """One stage of the cascade with its training.
 
-    Hyper-parameters are deliberately not saved into checkpoints: Lightning would let them overrule
-    the command line. A stage is its checkpoint together with the config beside it.
+    Hyper-parameters are not saved into checkpoints: Lightning would let them override the command line.
+    A checkpoint and the ``config.yaml`` of its run belong together.
 
     Args:
         optimisation: Optimiser and learning rate.
-        text_dropout: Share of samples whose text is hidden in training (section 3.4).
+        text_dropout: Probability with which the text of a training sample is dropped (section 3.4).
         validation_times: Diffusion times at which validation measures the loss.
-        seed: Seed of all that is drawn for a sample in training.
+        seed: Seed of all random numbers of a training sample.
         compile: Compile the network for training.
         kwargs: See `DiffusionModule`.
     """
@@ -67,22 +67,30 @@ class Stage(DiffusionModule):
         self.optimisation, self.text_dropout, self.seed = optimisation, text_dropout, seed
         self.validation_times = tuple(validation_times)
         self.compile_network = compile
-        self.drawn: list[Drawn] = []
+        self.batch_losses: list[BatchLosses] = []
 
     def setup(self, stage: str) -> None:
-        """Compile in place: a wrapped module would rename every key of the checkpoint."""
+        """Compile the network in place: a wrapped module would rename every key of the checkpoint."""
         if self.compile_network and stage == "fit":
             self.network.compile()
 
     def configure_model(self) -> None:
-        """Shard the network over the ranks, where the strategy asks for it."""
+        """Shard the network over the ranks if the strategy has a device mesh."""
         if self._device_mesh is not None:
             shard(self.network, self._device_mesh["data_parallel"])
 
     def build_conditions(
         self, batch: Batch, length: int, rng: PerSampleGenerator, training: bool
     ) -> Conditions:
-        """Conditions of a batch of real audio, for an output of ``length`` steps."""
+        """Compute the conditions of a batch of recordings.
+
+        Args:
+            batch: Audio ``(b, 1, t)`` and captions.
+            length: Steps of the output.
+            rng: Source of all random numbers; the order of its draws is part of a run's reproducibility.
+            training: Augment the low-fidelity signal with noise and blur (appendix C) and drop the text of
+                some samples (section 3.4). Otherwise both are as in sampling.
+        """
         conditions = Conditions()
         if self.conditioner is not None:
             signal = self.conditioner.degrade(batch["audio"])
@@ -100,41 +108,42 @@ class Stage(DiffusionModule):
         return conditions
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Weighted loss at random times; every draw belongs to the sample's number."""
+        """Weighted loss at random times; every random number follows from the sample's number."""
         rng = PerSampleGenerator(f"{self.seed} train", batch["number"].tolist(), self.device)
-        made = batch["mel"] if "mel" in batch else self.target(batch["audio"])
-        x0 = self.to_x0(made)
+        # Shards may hold log-mels that were computed ahead.
+        target = batch["mel"] if "mel" in batch else self.target(batch["audio"])
+        x0 = self.to_x0(target)
         t = rng.uniform()
         conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
         network = functools.partial(self.network, conditions=conditions)
         loss = self.objective.loss(network, x0, t, rng.normal(*x0.shape[1:]))
         value = loss.weighted.mean()
-        self.drawn.append(Drawn(batch, t, loss.weighted.detach(), loss.plain.detach()))
+        self.batch_losses.append(BatchLosses(batch, t, loss.weighted.detach(), loss.plain.detach()))
         self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
         return value
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Forget what belonged to the optimiser step before."""
+        """Drop the losses of the previous optimiser step."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
-            self.drawn.clear()
+            self.batch_losses.clear()
 
     def gradient_norm(self) -> Tensor:
-        """Norm of all gradients, over all ranks where they are sharded."""
+        """Norm of all gradients; over all ranks if they are sharded."""
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def configure_optimizers(self) -> Any:
-        """Adam and its schedule, stepped by step: Lightning's default would step once an epoch."""
+        """Adam and its schedule, advanced after every step: Lightning's default is once an epoch."""
         optimizer, schedule = self.optimisation.build(self.network)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Unweighted loss at fixed times, with noise fixed to the sample: comparable over the run."""
+        """Unweighted loss at fixed times with fixed noise for each sample: comparable over the run."""
         self._measure(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The same on the test split."""
+        """Unweighted loss on the test split, as in `validation_step`."""
         self._measure(batch, "test")
 
     def _measure(self, batch: Batch, prefix: str) -> None:
@@ -152,7 +161,7 @@ class Stage(DiffusionModule):
         self.log(f"{prefix}/loss", mean, batch_size=len(x0), sync_dist=True, prog_bar=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[GeneratedClip]:
-        """This stage alone, on real low-fidelity input."""
+        """Generate with this stage alone, from the low-fidelity signal of the recordings."""
         signal = None if self.conditioner is None else self.conditioner.degrade(batch["audio"])
         rng = PerSampleGenerator(f"{self.seed} predict", batch["number"].tolist(), self.device)
         seconds = batch["audio"].shape[-1] / self.sample_rate
@@ -168,29 +177,29 @@ class Stage(DiffusionModule):
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the stage's name in the checkpoint."""
+        """Store the stage's name."""
         checkpoint["stage"] = type(self).__name__
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another stage.
 
         Raises:
-            InputError: naming both stages.
+            InputError: if the stages differ; the message names both.
         """
-        found = checkpoint.get("stage", "no stage of this project")
-        if found != type(self).__name__:
+        name = checkpoint.get("stage", "no stage of this project")
+        if name != type(self).__name__:
             raise InputError(
-                f"This checkpoint is of {found}, but the config builds {type(self).__name__}; give the "
+                f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
                 "checkpoint and the config of one run."
             )
         self._keep_learning_rate(checkpoint)
 
     def _keep_learning_rate(self, checkpoint: dict[str, Any]) -> None:
-        """Let the config say the learning rate of a run that goes on, not the state of its last step."""
+        """Take the learning rate of a resumed run from the config, not from the checkpoint."""
         rate = self.optimisation.learning_rate
         states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
         for optimizer, schedule in states:
             schedule["base_lrs"] = [rate] * len(schedule["base_lrs"])
-            now = rate * self.optimisation.factor(schedule["last_epoch"])
+            current_rate = rate * self.optimisation.factor(schedule["last_epoch"])
             for group in optimizer["param_groups"]:
-                group.update(initial_lr=rate, lr=now)
+                group.update(initial_lr=rate, lr=current_rate)

@@ -1,4 +1,4 @@
-"""The stages that refine what another one made: cascader, vocoder, super-resolution (section 3.3)."""
+"""The stages that refine the output of another stage: cascader, vocoder, super-resolution (section 3.3)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class WaveformCascader(Stage):
 
     Args:
         text: Frozen encoder of the prompt.
-        low_rate: Rate of the audio it refines, in Hz.
-        sample_rate: Rate of the audio it makes, in Hz.
+        low_rate: Rate of the input audio, in Hz.
+        sample_rate: Rate of the output audio, in Hz.
         seconds: Length of a training crop; the paper says 3 to 4 s, and 4.096 s is 64 times the
             total stride at 16 kHz.
-        augmentation: Damage of the low-fidelity audio in training.
-        scale: Factor of the target and of the low-fidelity audio alike.
-        emphasis: Pre-emphasis of both.
+        augmentation: Noise and blur on the low-fidelity audio in training (appendix C).
+        scale: Factor of the target and of the low-fidelity audio.
+        emphasis: Pre-emphasis coefficient of both.
         kwargs: See `Stage`.
     """
 
@@ -55,20 +55,20 @@ class SpectrogramVocoder(Stage):
     """Log-mel to 16 kHz audio, without text (section 3.3.2).
 
     Args:
-        mel: Analysis and scaling of the log-mel, the generator's to the letter.
+        mel: Analysis and scaling of the log-mel; must equal the generator's.
         seconds: Length of a training crop.
-        augmentation: Damage of the spectrogram in training.
+        augmentation: Noise and blur on the spectrogram in training.
         condition_scale: Factor of the spectrogram before noise is added; 1 in the paper. About 2.5
-            brings music to unit variance, so that the noise levels mean what they mean for audio.
-        draft_iterations: Iterations of Griffin and Lim for a draft of the audio that is stacked onto
-            x_t, so that the network mends phases in place of inventing them; 0, as in the paper, for none.
-        scale: Factor of the target and of the draft alike.
-        emphasis: Pre-emphasis of both.
+            brings music to unit variance, so that the noise levels have the same effect as on audio.
+        draft_iterations: Griffin-Lim iterations for a draft of the audio that is stacked onto x_t, so that
+            the network corrects phases instead of generating them; 0, as in the paper, for no draft.
+        scale: Factor of the target and of the draft.
+        emphasis: Pre-emphasis coefficient of both.
         kwargs: See `Stage`.
 
     Raises:
-        InputError: if the network's total stride is not the spectrogram's hop, at which its bottom
-            has one step a frame.
+        InputError: if the network's total stride differs from the spectrogram's hop; only then has its
+            deepest level one step for each frame.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class SuperResolution(Stage):
     """16 kHz audio to 24 kHz audio, without text (section 3.3.3).
 
     Args:
-        low_rate: Rate of the audio it refines, in Hz.
-        sample_rate: Rate of the audio it makes, in Hz.
+        low_rate: Rate of the input audio, in Hz.
+        sample_rate: Rate of the output audio, in Hz.
         seconds: Length of a training crop.
-        augmentation: Damage of the 16 kHz audio in training; the paper names no blur for this stage.
-        scale: Factor of the target and of the low-fidelity audio alike.
-        emphasis: Pre-emphasis of both.
+        augmentation: Noise on the 16 kHz audio in training; the paper names no blur for this stage.
+        scale: Factor of the target and of the low-fidelity audio.
+        emphasis: Pre-emphasis coefficient of both.
         kwargs: See `Stage`.
     """
 

@@ -16,7 +16,7 @@ class WaveformGenerator(Stage):
 
     Args:
         text: Frozen encoder of the prompt.
-        sample_rate: Rate of the audio it makes, in Hz.
+        sample_rate: Rate of the output audio, in Hz.
         seconds: Length of a training example; the paper trains on whole clips, for self-attention.
         kwargs: See `Stage`.
     """
@@ -54,7 +54,7 @@ class SpectrogramGenerator(Stage):
 
     @property
     def trains_on_mel(self) -> MelSettings:
-        """The stage's own analysis: shards may hold log-mels, and loaders make them otherwise."""
+        """The stage's own analysis; the loader computes log-mels that the shards lack."""
         return self.mel
 
     def target(self, audio: Tensor) -> Tensor:
@@ -62,5 +62,5 @@ class SpectrogramGenerator(Stage):
         return log_mel(audio, self.mel)
 
     def to_audio(self, output: Tensor) -> Tensor:
-        """Phases by Griffin and Lim: enough to hear what the generator has learnt."""
+        """Audio with phases by Griffin-Lim: a preview without the vocoder."""
         return griffin_lim(output, self.mel)

@@ -1,4 +1,4 @@
-"""What prediction yields, for whoever writes or judges it."""
+"""The result of a generation, as it is written or evaluated."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GeneratedClip:
-    """One clip that a stage or a cascade made.
+    """One clip that a stage or a cascade generated.
 
     Args:
         audio: ``(1, t)``, nominally in [-1, 1].
         sample_rate: In Hz.
         name: Stem of a file name.
-        record: How it was made, as JSON can hold it: one line of the manifest.
+        record: Prompt, seed and settings as JSON values: one line of the manifest.
     """
 
     audio: Tensor

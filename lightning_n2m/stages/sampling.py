@@ -1,8 +1,9 @@
-"""What every stage is made of, and how a trained one makes music."""
+"""Network, objective and conditioner of a stage, and how a trained stage generates (section 3.4)."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,18 +28,18 @@ from lightning_n2m.stages.settings import Sampling
 
 
 class DiffusionModule(LightningModule):
-    """A network, an objective, and what the network is told; unless a stage says otherwise, it makes audio.
+    """A network with its objective and conditions. The output is audio unless a stage overrides it.
 
     Args:
         network: The U-Net.
         objective: Schedule, prediction and loss weight.
-        sample_rate: Rate in Hz of the audio that the stage is fed in training.
+        sample_rate: Rate of the training audio, in Hz.
         seconds: Length of a training example.
-        text: Frozen encoder of the prompt; null for a stage that hears no text.
+        text: Frozen encoder of the prompt; null for a stage without text.
         conditioner: The low-fidelity signal that the stage refines; null for a generator.
-        sampling: How the trained stage is run.
-        scale: The target is multiplied by this, to bring it near unit variance; 1 in the paper.
-        emphasis: Pre-emphasis of the target, and of a waveform it is made from; 0 in the paper.
+        sampling: Sampler settings of the trained stage.
+        scale: Factor that brings the target near unit variance; 1 in the paper.
+        emphasis: Pre-emphasis coefficient of the target and of a waveform that it refines; 0 in the paper.
     """
 
     def __init__(
@@ -64,16 +65,20 @@ class DiffusionModule(LightningModule):
         self.sampling, self.scale, self.emphasis = sampling, scale, emphasis
         input_slots = () if conditioner is None else conditioner.input_slots
         stacked = network.entry.in_channels - network.channels
-        for name, needed, there in (
+        # Every input of the network needs a condition that fills it, and the reverse.
+        for name, is_needed, is_set in (
             ("stacked_channels", "stacked" in input_slots, stacked > 0),
             ("aligned_channels", "aligned" in input_slots, network.aligned is not None),
             ("text_channels", text is not None, network.text_channels is not None),
         ):
-            if needed != there:
+            if is_needed and not is_set:
                 raise InputError(
-                    f"model.network.{name} is {'not set, but' if needed else 'set, but nothing that'} "
-                    f"{type(self).__name__} {'needs it' if needed else 'is told goes there'}; "
-                    f"{'set' if needed else 'leave out'} it."
+                    f"model.network.{name} is not set, but {type(self).__name__} needs it; set it."
+                )
+            if is_set and not is_needed:
+                raise InputError(
+                    f"model.network.{name} is set, but {type(self).__name__} has no condition for it; "
+                    "leave it out."
                 )
 
     @property
@@ -83,19 +88,19 @@ class DiffusionModule(LightningModule):
 
     @property
     def trains_on_mel(self) -> MelSettings | None:
-        """Analysis of the log-mel that takes the place of audio in training; null where audio is needed."""
+        """Analysis of the log-mel that replaces audio in training; null if audio is needed."""
         return None
 
     def target(self, audio: Tensor) -> Tensor:
-        """What the stage learns to make from audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""
+        """The training target of audio ``(b, 1, t)``, before scaling: ``(b, c, t)``."""
         return audio
 
-    def to_x0(self, made: Tensor) -> Tensor:
-        """The target as the diffusion sees it: emphasised and scaled."""
-        return emphasise(made, self.emphasis) * self.scale
+    def to_x0(self, target: Tensor) -> Tensor:
+        """The target in the diffusion's space: emphasised and scaled."""
+        return emphasise(target, self.emphasis) * self.scale
 
     def to_audio(self, output: Tensor) -> Tensor:
-        """A listening version ``(b, 1, t)`` at ``sample_rate`` of an output ``(b, c, t)``."""
+        """Audio ``(b, 1, t)`` at ``sample_rate`` of an output ``(b, c, t)``."""
         return output
 
     def with_text(self, conditions: Conditions, captions: Sequence[str]) -> Conditions:
@@ -123,29 +128,30 @@ class DiffusionModule(LightningModule):
         """Sample outputs for prompts.
 
         Args:
-            captions: One prompt a sample; an empty one is the null text.
+            captions: One prompt for each sample; an empty one is the null text.
             seconds: Length of the output.
             rng: Source of all noise.
-            signal: What the stage before delivered, ``(b, c, t)`` at its own rate.
-            negative: A prompt to lead away from, in place of the null text.
-            progress: Called after each step with steps done and steps in all.
+            signal: Output of the previous stage, ``(b, c, t)`` at its own rate.
+            negative: Negative prompt, which replaces the null text of the unconditional branch.
+            progress: Called after each step with the number of steps done and the total.
 
         Returns:
             ``(b, c, seconds * output_rate)``, unscaled.
 
         Raises:
-            InputError: if the stage refines a signal and none was given, or shall start from a
-                waveform and is told none.
+            InputError: if the stage refines a signal and none was given, or if ``sampling.start_time``
+                is below 1 and the stage has no stacked waveform.
         """
         length = round(seconds * self.output_rate)
         conditions = Conditions()
         if self.conditioner is not None:
             if signal is None:
                 raise InputError(
-                    f"{type(self).__name__} refines a signal; give it the output of the stage before."
+                    f"{type(self).__name__} refines a signal; give it the output of the previous stage."
                 )
             level, schedule = self.sampling.conditioning_noise, self.objective.schedule
             conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
+        # The unconditional branch of guidance differs from the conditional one in its text alone.
         unconditional = conditions
         if self.text is not None:
             conditions = self.with_text(conditions, captions)
@@ -154,6 +160,7 @@ class DiffusionModule(LightningModule):
             )
         steps, schedule = self.sampling, self.objective.schedule
         x = rng.normal(self.network.channels, length)
+        # Start from the stacked waveform, noised to the start time, instead of noise (Meng et al. 2022).
         if steps.start_time < 1:
             if conditions.stacked is None:
                 raise InputError(
@@ -173,46 +180,49 @@ class DiffusionModule(LightningModule):
             steps.gamma,
             progress,
         )
-        made = restore(x0 / self.scale, self.emphasis)
-        return made if signal is None else self._project_onto_condition(made, signal)
+        output = restore(x0 / self.scale, self.emphasis)
+        return output if signal is None else self._project_onto_condition(output, signal)
 
     def _project_onto_condition(self, audio: Tensor, signal: Tensor) -> Tensor:
-        """Audio brought nearer to what the signal says of it, in windows of bounded memory."""
+        """Audio projected onto the set of signals that the low-fidelity signal allows, window by window."""
         assert self.conditioner is not None
         if not self.sampling.consistency_iterations:
             return audio
-        conditioner, (ours, theirs) = self.conditioner, self.conditioner.rate_ratio
+        conditioner = self.conditioner
+        # Samples of the audio and of the signal that cover the same time.
+        audio_step, signal_step = conditioner.rate_ratio
 
-        def agreeing(start: int, stop: int) -> Tensor:
-            part, known = (
-                audio[..., start:stop],
-                signal[..., start // ours * theirs : -(-stop * theirs // ours)],
-            )
+        def project(start: int, stop: int) -> Tensor:
+            window = audio[..., start:stop]
+            signal_start = start // audio_step * signal_step
+            signal_stop = math.ceil(stop * signal_step / audio_step)
             for _ in range(self.sampling.consistency_iterations):
-                part = conditioner.project(part, known)
-            return part
+                window = conditioner.project(window, signal[..., signal_start:signal_stop])
+            return window
 
-        return piecewise(agreeing, audio.shape[-1], self.sample_rate, ours)
+        return piecewise(project, audio.shape[-1], self.sample_rate, audio_step)
 
     def _denoise(
         self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
     ) -> Denoised:
-        """Guided and clipped estimate, in windows where the stage was trained on crops."""
+        """Guided and clipped estimate of x_0; in overlapping windows if the stage was trained on crops."""
         length = x_t.shape[-1]
         t = torch.full((len(x_t),), time, device=x_t.device)
-        guided = self.text is not None and self.sampling.guidance.acts_at(time)
         guidance = self.sampling.guidance
+        is_guided = self.text is not None and guidance.acts_at(time)
 
         def estimate(start: int, stop: int) -> Tensor:
             x = x_t[..., start:stop]
-            told = conditions.slice(start, stop, self.network.total_stride)
-            if not guided:
-                return self.objective.denoise(functools.partial(self.network, conditions=told), x, t).x0
-            both = told.cat(unconditional.slice(start, stop, self.network.total_stride))
+            window_conditions = conditions.slice(start, stop, self.network.total_stride)
+            if not is_guided:
+                network = functools.partial(self.network, conditions=window_conditions)
+                return self.objective.denoise(network, x, t).x0
+            # One pass computes both branches of guidance: the conditional half comes first.
+            both = window_conditions.cat(unconditional.slice(start, stop, self.network.total_stride))
             network = functools.partial(self.network, conditions=both)
             x0 = self.objective.denoise(network, torch.cat([x, x]), torch.cat([t, t])).x0
-            conditional, other = x0.chunk(2)
-            return guide(conditional, other, guidance.scale, guidance.rescale)
+            conditional_x0, unconditional_x0 = x0.chunk(2)
+            return guide(conditional_x0, unconditional_x0, guidance.scale, guidance.rescale)
 
         window = length if self.conditioner is None else round(self.seconds * self.output_rate)
         overlap = round(window * self.sampling.overlap)

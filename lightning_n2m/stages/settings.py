@@ -23,8 +23,8 @@ class Optimisation:
         learning_rate: Peak rate.
         betas: Adam's decay rates.
         warmup_steps: Steps of linear rise.
-        total_steps: Where the cosine ends at zero. It is given, not read off the trainer: the paper
-            aims at 2.5M steps and stops long before.
+        total_steps: Step at which the cosine ends at zero. Not taken from the trainer: the paper sets
+            2.5M steps and stops long before. A training beyond it is refused.
     """
 
     learning_rate: float = 1e-4
@@ -46,8 +46,8 @@ class Optimisation:
         return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
 
     def build(self, network: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimiser and its schedule, to be stepped after every optimiser step."""
-        # One pass over each weight and its moments in the place of a dozen.
+        """Optimiser and schedule; the schedule advances after every optimiser step."""
+        # The fused kernel makes one pass over each weight and its moments instead of a dozen.
         optimizer = torch.optim.Adam(
             network.parameters(), lr=self.learning_rate, betas=self.betas, fused=True
         )
@@ -58,22 +58,22 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a trained stage is run (tables 3 and 7).
+    """Sampler settings of a trained stage (tables 3 and 7).
 
     Args:
         step_schedule: Step list: a row of table 7 by the name of its stage, or ``uniform``.
-        num_steps: Number of steps; the paper's own when null.
-        reverse_schedule: Turn the step list round: front-heavy into back-heavy.
+        num_steps: Number of steps; that of the paper when null.
+        reverse_schedule: Reverse the step list: front-heavy becomes back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
-        start_time: Time at which a stage begins that is told a waveform, with that waveform noised to it
-            (Meng et al. 2022); 1 is noise alone, as in the paper. The steps are squeezed below it.
+        start_time: Time at which a stage with a stacked waveform starts, from that waveform noised to it
+            (Meng et al. 2022). 1 starts from pure noise, as in the paper. All steps are scaled by it.
         guidance: Guidance and clipping.
-        conditioning_noise: Diffusion time to which the conditioning signal is noised; 0 leaves it as it is.
+        conditioning_noise: Diffusion time to which the conditioning signal is noised; 0 adds no noise.
         consistency_iterations: Number of consistency projections of the finished audio onto its
             conditioning signal; 0 for none. Deviation: the paper has no such step.
-        overlap: Shortest overlap of two windows, as a share of the window, where a stage that was
-            trained on crops runs on something longer.
+        overlap: Smallest overlap of two windows, as a share of the window, where a stage that was
+            trained on crops runs on a longer input.
     """
 
     step_schedule: str = "uniform"
@@ -99,7 +99,7 @@ class Sampling:
         check_range("sampling.overlap", self.overlap, 0, 0.5)
 
     def __str__(self) -> str:
-        """In a few words, for a progress bar."""
+        """Short description for a progress bar."""
         steps = f"{self.num_steps} steps" if self.num_steps else "the paper's steps"
         guided = f", guidance {self.guidance.scale:g}" if self.guidance.scale != 1 else ""
         return f"{steps} of {self.method}{guided}"

@@ -12,15 +12,15 @@ from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.resampling import Down, Up
 from lightning_n2m.networks.unet import UNet1d
 
-UNITS = (Block, Down, Up)  # gathered one at a time
+UNITS = (Block, Down, Up)  # modules whose parameters are gathered one module at a time
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
     """Fully sharded data parallelism over all ranks of all nodes.
 
-    Lightning's own strategy shards over the nodes and splits tensors within one; here every rank has a
-    shard of everything and clips of its own. Checkpoints are whole, the same as those of any other
-    strategy, so that a run may change between them.
+    Lightning's own strategy shards across nodes and splits tensors within a node. Here every rank holds a
+    shard of every parameter and reads its own clips. Checkpoints are complete and equal those of any other
+    strategy, so that a run can resume under another one.
 
     Args:
         kwargs: See `lightning.pytorch.strategies.ModelParallelStrategy`.
@@ -38,17 +38,17 @@ class FullyShardedStrategy(ModelParallelStrategy):
 def shard(network: UNet1d, mesh: DeviceMesh) -> None:
     """Shard a network in place; keys and shapes of its checkpoint stay as they are.
 
-    Each block and strided layer is gathered when it runs and let go of afterwards. Parameters are
-    gathered in their own precision and autocast does the rest, so that the numbers are those of DDP.
+    The parameters of a block or strided layer are gathered when it runs and freed afterwards. They are
+    gathered in their own precision and autocast converts them, so that the results equal those of DDP.
 
     Args:
-        network: What to shard; nothing happens if it is sharded already.
-        mesh: One dimension, the ranks.
+        network: The network; nothing happens if it is sharded already.
+        mesh: Device mesh with one dimension, the ranks.
     """
     if isinstance(network, FSDPModule):
         return
     for module in network.modules():
         if isinstance(module, UNITS):
             fully_shard(module, mesh=mesh)
-    # Let go of even what the root holds: averaged weights are swapped in shard by shard.
+    # Free the root's parameters after the forward pass too: the EMA swap works shard by shard.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)

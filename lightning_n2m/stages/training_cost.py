@@ -1,7 +1,11 @@
-"""What a training step of a stage costs, from shapes alone: nothing is computed and no weight exists."""
+"""Parameters, operations and peak memory of a training step, counted on the ``meta`` device.
+
+Only shapes are computed: no weight exists.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import weakref
 from collections import defaultdict
@@ -28,11 +32,11 @@ REST = "entry, exit, time"
 
 @dataclass(frozen=True)
 class ActivationMemory:
-    """Most that lives at one time in a step besides weights and gradients.
+    """Peak memory of a training step in bytes, without weights and gradients.
 
     Args:
         per_clip: Activations of each clip.
-        fixed: Whatever the number of clips, mostly 16-bit copies of the weights.
+        fixed: Part that does not depend on the number of clips, mostly 16-bit copies of the weights.
     """
 
     per_clip: int
@@ -46,16 +50,16 @@ class StepCost:
     Args:
         parameters: Number of parameters by part of the network.
         flops: Floating-point operations by part, a multiply-add being two, as PyTorch counts.
-        recomputed_flops: Operations more where activation checkpointing recomputes the blocks.
-        living: What lives in memory.
-        checkpointed: The same with activation checkpointing.
+        recomputed_flops: Additional operations where activation checkpointing recomputes the blocks.
+        activations: Peak activation memory.
+        checkpointed_activations: The same with activation checkpointing.
     """
 
     parameters: dict[str, int]
     flops: dict[str, int]
     recomputed_flops: int
-    living: ActivationMemory
-    checkpointed: ActivationMemory
+    activations: ActivationMemory
+    checkpointed_activations: ActivationMemory
 
 
 def step_cost(stage: Stage, mixed: bool) -> StepCost:
@@ -70,15 +74,22 @@ def step_cost(stage: Stage, mixed: bool) -> StepCost:
     for name, parameter in network.named_parameters():
         parameters[_part(name)] += parameter.numel()
     flops, recomputed = _flops(stage, parameters)
-    living, checkpointed = (_living(stage, mixed, switch) for switch in (False, True))
-    return StepCost(dict(parameters), flops, recomputed, living, checkpointed)
+    return StepCost(
+        dict(parameters),
+        flops,
+        recomputed,
+        activations=_activation_memory(stage, mixed, checkpointing=False),
+        checkpointed_activations=_activation_memory(stage, mixed, checkpointing=True),
+    )
 
 
-def _living(stage: Stage, mixed: bool, checkpointing: bool) -> ActivationMemory:
-    few, many = 1, 3
-    low, high = (_peak_bytes(stage, clips, mixed, checkpointing) for clips in (few, many))
-    per_clip = (high - low) // (many - few)
-    return ActivationMemory(per_clip, max(0, low - few * per_clip))
+def _activation_memory(stage: Stage, mixed: bool, checkpointing: bool) -> ActivationMemory:
+    """Peak memory is linear in the number of clips: two batch sizes give slope and offset."""
+    small_batch, large_batch = 1, 3
+    small_peak = _peak_bytes(stage, small_batch, mixed, checkpointing)
+    large_peak = _peak_bytes(stage, large_batch, mixed, checkpointing)
+    per_clip = (large_peak - small_peak) // (large_batch - small_batch)
+    return ActivationMemory(per_clip, max(0, small_peak - small_batch * per_clip))
 
 
 def _step(stage: Stage, clips: int = 1) -> None:
@@ -86,8 +97,8 @@ def _step(stage: Stage, clips: int = 1) -> None:
     network = stage.network
     with torch.device("meta"):
         x = torch.empty(clips, network.channels, round(stage.seconds * stage.output_rate))
-        told, t = _meta_conditions(stage, clips, x.shape[-1]), torch.empty(clips)
-        output = network(x, t, told)
+        t = torch.empty(clips)
+        output = network(x, t, _meta_conditions(stage, clips, x.shape[-1]))
         if torch.is_grad_enabled():
             stage.objective.loss(lambda *_: output, x, t, x).weighted.mean().backward()
 
@@ -108,7 +119,8 @@ def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
         for name, module in stage.network.named_modules()
         if isinstance(module, Block) and name in counted
     }
-    # PyTorch cannot tell to whom a backward pass belongs; it is shared out as the forward pass is.
+    # FlopCounterMode does not attribute the backward pass to modules. It is split in the proportions of the
+    # forward pass: each layer's backward pass costs the same multiple of its forward pass.
     by_part = dict.fromkeys(parts, 0)
     for name in counted:
         if name in blocks or re.fullmatch(r"(downs|ups)\.\d+", name):
@@ -119,13 +131,13 @@ def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
 
 
 def _peak_bytes(stage: Stage, clips: int, mixed: bool, checkpointing: bool) -> int:
-    """Peak of what lives in a step besides weights and gradients."""
-    network, live = stage.network, LiveTensorBytes()
+    """Peak memory of a step without weights and gradients."""
+    network, live = stage.network, AllocatedBytes()
     for parameter in network.parameters():
         parameter.grad = torch.empty_like(parameter)
-        live.leave_out(parameter, parameter.grad)
+        live.exclude(parameter, parameter.grad)
     cast = MetaAutocast() if mixed else None
-    # The mode is not in force where the backward pass recomputes a block, so each block brings it along.
+    # A function mode is not active where the backward pass recomputes a block, so each block enters it.
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     hooks = [hook for block in blocks for hook in cast.on(block)] if cast else []
     before, network.checkpointing = network.checkpointing, checkpointing
@@ -141,11 +153,11 @@ def _peak_bytes(stage: Stage, clips: int, mixed: bool, checkpointing: bool) -> i
 
 
 def _meta_conditions(stage: Stage, clips: int, length: int) -> Conditions:
-    """Conditions, by shape."""
+    """Conditions of the right shapes, without values."""
     network, conditions = stage.network, Conditions()
     if stage.conditioner is not None:
         stacked = network.entry.in_channels - network.channels
-        frames = -(-length // network.total_stride)
+        frames = math.ceil(length / network.total_stride)
         conditions = Conditions(
             stacked=torch.empty(clips, stacked, length) if stacked else None,
             aligned=torch.empty(clips, network.aligned.in_channels, frames) if network.aligned else None,
@@ -159,27 +171,32 @@ def _meta_conditions(stage: Stage, clips: int, length: int) -> Conditions:
 
 
 def _part(name: str) -> str:
-    """Where a module or parameter of the U-Net belongs."""
-    found = re.match(r"(downs|blocks_down|ups|blocks_up)\.(\d+)", name)
-    if found is None:
+    """Name of the U-Net's part that holds a module or parameter."""
+    match = re.match(r"(downs|blocks_down|ups|blocks_up)\.(\d+)", name)
+    if match is None:
         return REST
-    return f"level {int(found.group(2)) + 1} {'down' if 'down' in found.group(1) else 'up'}"
+    return f"level {int(match.group(2)) + 1} {'down' if 'down' in match.group(1) else 'up'}"
 
 
-class LiveTensorBytes(TorchDispatchMode):
-    """Bytes of all storages that operations make, as long as something refers to them."""
+class AllocatedBytes(TorchDispatchMode):
+    """Counts the bytes of all storages that operations allocate, until they are freed.
+
+    Attributes:
+        now: Bytes that are allocated at present.
+        peak: Largest value of `now`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def leave_out(self, *tensors: Tensor) -> None:
-        """Do not count these."""
+    def exclude(self, *tensors: Tensor) -> None:
+        """Do not count the storages of these tensors."""
         self._known.update(tensor.untyped_storage() for tensor in tensors)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count what an operation returns, unless it was there before."""
+        """Count the storages that an operation returns, unless they are known already."""
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self._known:
@@ -195,7 +212,7 @@ class LiveTensorBytes(TorchDispatchMode):
 
 
 class MetaAutocast(TorchFunctionMode):
-    """CUDA's autocast to 16 bits for the ``meta`` device, which has none: what the U-Net is made of."""
+    """CUDA's autocast to 16 bits for the U-Net on the ``meta`` device, which has no autocast."""
 
     NARROW = frozenset({F.conv2d, F.conv_transpose2d, F.linear, F.scaled_dot_product_attention})
     WIDE = frozenset({F.layer_norm})
@@ -205,7 +222,7 @@ class MetaAutocast(TorchFunctionMode):
         self._weights: dict[int, Tensor] = {}  # cast once, as autocast does
 
     def on(self, module: nn.Module) -> list[RemovableHandle]:
-        """Put the mode in force whenever a module runs, until the hooks are removed."""
+        """Enter the mode whenever a module runs, until the hooks are removed."""
 
         def enter(*_: Any) -> None:
             self.__enter__()
@@ -219,7 +236,7 @@ class MetaAutocast(TorchFunctionMode):
         ]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Cast what goes into an operation."""
+        """Cast the inputs of an operation."""
         if func in self.NARROW or func in self.WIDE:
             narrow = func in self.NARROW
 

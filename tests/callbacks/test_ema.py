@@ -1,4 +1,4 @@
-"""The averaged weights are the ones that validate, are listened to, and are kept."""
+"""Validation and checkpoints use the averaged weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECAY, WARMUP = 0.9, 10
 
 
 class Line(LightningModule):
-    """One parameter that every step moves."""
+    """One parameter that every step changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-class Witness(Callback):
-    """Averages for itself, and notes which weights are live when."""
+class Recorder(Callback):
+    """Computes the average independently and records the weights that are active in validation."""
 
     def __init__(self) -> None:
         self.average: Tensor | None = None
         self.steps = 0
-        self.live: list[tuple[Tensor, Tensor]] = []
+        self.active: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         weight = pl_module.weight.detach().clone()
@@ -53,11 +53,11 @@ class Witness(Callback):
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         assert self.average is not None
-        self.live.append((pl_module.weight.detach().clone(), self.average.clone()))
+        self.active.append((pl_module.weight.detach().clone(), self.average.clone()))
 
 
-def test_the_average_is_live_in_validation_and_in_the_checkpoint(tmp_path: Path) -> None:
-    witness, module = Witness(), Line()
+def test_the_average_is_active_in_validation_and_in_the_checkpoint(tmp_path: Path) -> None:
+    recorder, module = Recorder(), Line()
     batches = DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=1)
     trainer = Trainer(
         max_steps=24,
@@ -67,16 +67,16 @@ def test_the_average_is_live_in_validation_and_in_the_checkpoint(tmp_path: Path)
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[witness, Ema(DECAY, WARMUP)],
+        callbacks=[recorder, Ema(DECAY, WARMUP)],
         default_root_dir=tmp_path,
     )
     trainer.fit(module, batches, DataLoader(TensorDataset(torch.zeros(1, 3))))
-    assert len(witness.live) == 3
-    for live, average in witness.live:
-        torch.testing.assert_close(live, average)
-    torch.testing.assert_close(module.weight, witness.average)
+    assert len(recorder.active) == 3
+    for active, average in recorder.active:
+        torch.testing.assert_close(active, average)
+    torch.testing.assert_close(module.weight, recorder.average)
     assert module.count == 4
     (path,) = tmp_path.rglob("*.ckpt")
     saved = torch.load(path, weights_only=True)
-    torch.testing.assert_close(saved["state_dict"]["weight"], witness.average)
+    torch.testing.assert_close(saved["state_dict"]["weight"], recorder.average)
     assert not torch.equal(saved["current_model_state"]["weight"], saved["state_dict"]["weight"])

@@ -1,4 +1,4 @@
-"""Real shards of twelve real clips, and starter recipes cut down so far that a step takes a moment."""
+"""Shards of the twelve test clips, and starter recipes reduced to networks that train in seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ STRIDES = {"spectrogram_vocoder": [2, 4, 4, 5]}
 
 def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
     """Command-line options that shrink a starter recipe."""
-    attends = ["false", "false", "false", str("generator" in stage or stage == "waveform_cascader").lower()]
+    cross_attention = [
+        "false",
+        "false",
+        "false",
+        str("generator" in stage or stage == "waveform_cascader").lower(),
+    ]
     options = {
         "--data.shards": shards,
         "--data.batch_size": 2,
@@ -38,7 +43,7 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
         ),
         "--model.network.blocks": "[1,1,1,1]",
         "--model.network.self_attention": "[false,false,false,false]",
-        "--model.network.cross_attention": f"[{','.join(attends)}]",
+        "--model.network.cross_attention": f"[{','.join(cross_attention)}]",
         "--model.sampling.num_steps": 4,
         "--samples.num_steps": 4,
         "--samples.clips": 1,
@@ -66,7 +71,7 @@ def fit(stage: str, shards: Path, run: Path, *more: str) -> None:
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of the clips that lie in the repository, made by the pipeline's own commands."""
+    """Shards of the clips in the repository, built by the pipeline's own commands."""
     folder = tmp_path_factory.mktemp("corpus")
     listing, shards = folder / "manifest.jsonl", folder / "shards"
     listed = ["--source", str(CLIPS), "--metadata", str(CLIPS / "metadata.jsonl"), "--output", str(listing)]
@@ -87,7 +92,7 @@ def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny stages as `export` gives them away."""
+    """Exported bundles of the tiny stages."""
     folder = tmp_path_factory.mktemp("pretrained")
     for stage in STAGES:
         main(["export", str(runs / stage), str(folder / stage)])

@@ -1,4 +1,4 @@
-"""Reading back what a run wrote for TensorBoard."""
+"""Reads what a run logged to TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def board(run: Path) -> EventAccumulator:
-    """All that a run logged."""
+    """All events of a run."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0, "audio": 0, "images": 0})
     events.Reload()
     return events
 
 
 def scalars(run: Path, tag: str) -> dict[int, float]:
-    """Values of one curve by step; where a step was logged twice, the later one."""
+    """Values of one curve by step; of a step that was logged twice, the later value."""
     return {event.step: event.value for event in board(run).Scalars(tag)}

@@ -1,4 +1,4 @@
-"""Several trainings on several ranks, one after another: started by torchrun, as on a cluster."""
+"""Runs several trainings one after another on several ranks, started by torchrun as on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes train as one does: same samples, same noise, same weights."""
+"""Several processes give the same training as one: same samples, same noise, same weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARDED = [f"--config={OVERLAYS / 'fsdp.yaml'}", *ON_CPU]
 
 
 def options(stage: str, shards: Path, run: Path, ranks: int, batch: int, *more: str) -> list[str]:
-    """Four clips a step, in an order that does not depend on the number of ranks."""
+    """Options for four clips per step, in an order that does not depend on the number of ranks."""
     shared = ["--data.streams=2", "--data.effective_batch=4", "--model.optimisation.warmup_steps=1"]
     own = [*more, f"--trainer.devices={ranks}", f"--data.batch_size={batch}"]
     return ["fit", *tiny(stage, shards, run, *shared, *own)]
@@ -36,8 +36,8 @@ def assert_same(run: Path, other: Path, start: torch.Tensor) -> None:
     for curve in ("train/loss", "train/gradient_norm", "val/loss"):
         assert scalars(run, curve) == pytest.approx(scalars(other, curve), rel=2e-4), curve
     for kind in ("current_model_state", "state_dict"):
-        mine, theirs = weights(run, kind), weights(other, kind)
-        assert (mine - theirs).norm() < 0.02 * (theirs - start).norm(), kind
+        difference = weights(run, kind) - weights(other, kind)
+        assert difference.norm() < 0.02 * (weights(other, kind) - start).norm(), kind
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_an_accumulated_batch_equals_a_whole_one(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_ranks_and_another_strategy(trained: Path, shards: Path) -> None:
-    """Two ranks with accumulation, two sharded ones, and in the end one alone."""
+def test_a_run_resumes_with_another_number_of_ranks_and_another_strategy(trained: Path, shards: Path) -> None:
+    """Two ranks with accumulation, then two sharded ones, then a single process."""
     stage = "waveform_cascader"
     main(options(stage, shards, trained / "moved", 1, 4, "--ckpt_path=last"))
     assert_same(trained / "moved", trained / "one" / stage, weights(trained / "start" / stage))

@@ -1,4 +1,4 @@
-"""A loss that is no number, or explodes, does not reach the weights, and leaves a record."""
+"""A loss that is NaN, infinite or too high does not change the weights, and leaves a record."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def test_training_stops_before_the_step_and_names_the_clips(
     with pytest.raises(SystemExit) as stop:
         fit(STAGE, shards, tmp_path, "--checkpoint.every_n_train_steps=1", "--samples.clips=0")
     assert stop.value.code == 1
-    said = capsys.readouterr().err.splitlines()[-1]
+    last_line = capsys.readouterr().err.splitlines()[-1]
     record = tmp_path / "failures" / "step-00000003-rank-0.json"
-    assert said.startswith("error: At step 3 the loss is nan") and str(record) in said
-    found = json.loads(record.read_text())
-    assert [clip["number"] for clip in found["clips"]] == [4, 5]
-    assert all(clip["key"] and 0 <= clip["time"] <= 1 and clip["loss"] == "nan" for clip in found["clips"])
+    assert last_line.startswith("error: At step 3 the loss is nan") and str(record) in last_line
+    failure = json.loads(record.read_text())
+    assert [clip["number"] for clip in failure["clips"]] == [4, 5]
+    assert all(clip["key"] and 0 <= clip["time"] <= 1 and clip["loss"] == "nan" for clip in failure["clips"])
     assert steps_of_adam(tmp_path) == 2
 
 
-@pytest.mark.parametrize(("factor", "reason"), [(float("inf"), "the loss is"), (1e3, "far above the usual")])
-def test_a_step_is_passed_over(
+@pytest.mark.parametrize(("factor", "reason"), [(float("inf"), "the loss is"), (1e3, "far above the median")])
+def test_a_failed_step_is_skipped(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, reason: str
 ) -> None:
     spoil(monkeypatch, {5}, factor)

@@ -1,4 +1,4 @@
-"""Each stage trains, shows itself in TensorBoard, and goes on after an interruption as if there was none."""
+"""Each stage trains, logs to TensorBoard, and resumes bit for bit after an interruption."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ TEXT = ("waveform_generator", "waveform_cascader", "spectrogram_generator")
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_logs_losses_audio_and_pictures(runs: Path, stage: str) -> None:
+def test_a_run_logs_losses_audio_and_spectrograms(runs: Path, stage: str) -> None:
     tags = board(runs / stage).Tags()
     curves = {"train/loss", "train/learning_rate", "train/gradient_norm", "val/loss", "val/loss_t0.5"}
     curves |= {"speed/clips_per_second", "speed/audio_seconds_per_second", "speed/waiting_for_data"}
     assert curves | {"memory/peak_gb"} <= set(tags["scalars"])
     assert any(tag.startswith("train/loss_t") for tag in tags["scalars"])
-    made = ["output_guidance_1", "output_guidance_7"] if stage in TEXT else ["output"]
-    heard = {f"clip_0/{kind}" for kind in [*made, "truth"]}
-    heard |= (
-        {f"prompt_{i}/{kind}" for i in (0, 1) for kind in made} if "generator" in stage else {"clip_0/input"}
+    outputs = ["output_guidance_1", "output_guidance_7"] if stage in TEXT else ["output"]
+    audio = {f"clip_0/{kind}" for kind in [*outputs, "reference"]}
+    audio |= (
+        {f"prompt_{i}/{kind}" for i in (0, 1) for kind in outputs}
+        if "generator" in stage
+        else {"clip_0/input"}
     )
-    assert heard <= set(tags["audio"])
-    assert {name.partition("/")[0] + "/spectrograms" for name in heard} == set(tags["images"])
-    assert {f"clip_rate/{kind}" for kind in made} <= set(tags["scalars"])
+    assert audio <= set(tags["audio"])
+    assert {name.partition("/")[0] + "/spectrograms" for name in audio} == set(tags["images"])
+    assert {f"clip_rate/{kind}" for kind in outputs} <= set(tags["scalars"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -41,25 +43,24 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(
     assert len(whole) == 6
     assert resumed == whole
     assert scalars(tmp_path, "val/loss") == scalars(runs / stage, "val/loss")
-    mine, theirs = (
+    resumed_state, whole_state = (
         torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (tmp_path, runs / stage)
     )
     for kind in ("state_dict", "current_model_state"):
-        assert mine[kind].keys() == theirs[kind].keys()
-        assert all(torch.equal(mine[kind][name], theirs[kind][name]) for name in mine[kind])
+        assert resumed_state[kind].keys() == whole_state[kind].keys()
+        for name, tensor in resumed_state[kind].items():
+            assert torch.equal(tensor, whole_state[kind][name]), name
 
 
-def test_a_training_begins_with_the_weights_that_it_is_given(
-    runs: Path, shards: Path, tmp_path: Path
-) -> None:
-    """At a rate of zero nothing else can be in the checkpoint; a run that has begun goes on as it is."""
+def test_a_training_starts_from_the_given_weights(runs: Path, shards: Path, tmp_path: Path) -> None:
+    """A rate of zero leaves the weights as they are; a resumed run ignores the option."""
     still = ("--model.optimisation.learning_rate=0", "--trainer.max_steps=1")
     fit("super_resolution", shards, tmp_path / "a", f"--weights={runs / 'super_resolution'}", *still)
     read = functools.partial(torch.load, weights_only=True)
     given = read(runs / "super_resolution" / "checkpoints" / "last.ckpt")["state_dict"]
-    found = read(tmp_path / "a" / "checkpoints" / "last.ckpt")
+    saved = read(tmp_path / "a" / "checkpoints" / "last.ckpt")
     for kind in ("state_dict", "current_model_state"):
-        assert all(torch.equal(found[kind][name], given[name]) for name in given)
+        assert all(torch.equal(saved[kind][name], given[name]) for name in given)
     fit("super_resolution", shards, tmp_path / "a", "--weights=nowhere", "--ckpt_path=last", *still[:1])
 
 
@@ -71,7 +72,7 @@ def test_the_checkpoint_holds_the_network_and_nothing_else(runs: Path) -> None:
     assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
 
 
-def test_another_logger_takes_the_place_of_tensorboard(shards: Path, tmp_path: Path) -> None:
+def test_another_logger_replaces_tensorboard(shards: Path, tmp_path: Path) -> None:
     logger = [
         "--trainer.logger=lightning.pytorch.loggers.CSVLogger",
         f"--trainer.logger.save_dir={tmp_path / 'csv'}",

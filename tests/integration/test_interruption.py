@@ -1,4 +1,4 @@
-"""A run that is killed or told to end goes on as if nothing had happened."""
+"""A run that is killed or interrupted resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG = ["--trainer.max_steps=24", "--trainer.val_check_interval=7", "--checkpoin
 
 
 def start(shards: Path, run: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
-    """A training in a process of its own, that goes on if there is what to go on from."""
+    """Start a training in a process of its own; it resumes if there is a checkpoint."""
     command = [sys.executable, "-m", "lightning_n2m", "fit", *tiny(STAGE, shards, run, *more)]
     return subprocess.Popen(
         [*command, "--ckpt_path=last"],
@@ -47,20 +47,20 @@ def state(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_equal(run: Path, other: Path, steps: int) -> None:
-    """Every curve that does not measure time, and everything that is kept, bit for bit."""
+    """Every curve that does not measure time and every saved tensor are equal bit for bit."""
     assert sorted(scalars(run, "train/loss")) == list(range(1, steps + 1))
     for curve in ("train/loss", "train/gradient_norm", "train/learning_rate", "val/loss"):
         assert scalars(run, curve) == scalars(other, curve), curve
-    mine, theirs = state(run), state(other)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    tensors, expected = state(run), state(other)
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in tensors)
 
 
-def kill_and_go_on(shards: Path, run: Path, kills: int, draw: random.Random, *more: str) -> int:
-    """Kill a training, with SIGKILL, at random moments of its steps, validations and saves, and let it end.
+def kill_and_resume(shards: Path, run: Path, kills: int, draw: random.Random, *more: str) -> int:
+    """Kill a training with SIGKILL at random moments of its steps, validations and saves, then let it end.
 
     Returns:
-        How many kills hit a training that had begun.
+        Number of kills that hit a training that had started.
     """
     hits = 0
     for _ in range(kills):
@@ -77,16 +77,16 @@ def kill_and_go_on(shards: Path, run: Path, kills: int, draw: random.Random, *mo
 
 
 def finish(shards: Path, run: Path, *more: str) -> None:
-    """Train to the end. All runs that are compared are processes of their own: pytest's has other threads."""
+    """Train to the end. Compared runs are separate processes: pytest's own has another number of threads."""
     process = start(shards, run, *more)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
 
 
 @pytest.mark.slow
 def test_a_killed_run_repeats_the_uninterrupted_one(shards: Path, tmp_path: Path) -> None:
     finish(shards, tmp_path / "whole", *LONG)
-    assert kill_and_go_on(shards, tmp_path / "killed", 2, random.Random(0), *LONG)
+    assert kill_and_resume(shards, tmp_path / "killed", 2, random.Random(0), *LONG)
     assert_equal(tmp_path / "killed", tmp_path / "whole", 24)
     assert {path.name for path in (tmp_path / "killed" / "checkpoints").glob("*.ckpt")} == {
         "last.ckpt",
@@ -95,7 +95,7 @@ def test_a_killed_run_repeats_the_uninterrupted_one(shards: Path, tmp_path: Path
 
 
 def test_loader_workers_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
-    """A process whose loader has a worker is killed; nobody is left to hold its standard output."""
+    """A process whose loader has a worker is killed; no process is left that holds its standard output."""
     program = """
 import os, signal
 from lightning_n2m.data.data_loader import Loader
@@ -116,7 +116,7 @@ if __name__ == "__main__":
 def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path: Path) -> None:
     binaries, run = tmp_path / "bin", tmp_path / "run"
     binaries.mkdir()
-    (binaries / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (binaries / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n')
     (binaries / "scontrol").chmod(0o755)
     job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "fit", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
     job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NODELIST": "localhost"}
@@ -126,10 +126,10 @@ def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path
         time.sleep(0.05)
     time.sleep(1.5)
     process.send_signal(signal.SIGUSR1)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGUSR1, said
-    assert "SIGUSR1 ended the training after step" in said.splitlines()[-1]
-    assert (tmp_path / "asked").read_text().split() == ["requeue", "77"]
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGUSR1, output
+    assert "SIGUSR1 ended the training after step" in output.splitlines()[-1]
+    assert (tmp_path / "arguments").read_text().split() == ["requeue", "77"]
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert 0 < step < 400
     more = [f"--trainer.max_steps={step + 3}", "--checkpoint.every_n_train_steps=1000", "--samples.clips=0"]
@@ -138,31 +138,31 @@ def test_slurm_ends_a_run_and_puts_it_back_into_the_queue(shards: Path, tmp_path
     assert_equal(run, tmp_path / "whole", step + 3)
 
 
-def test_the_last_step_is_kept_although_no_save_is_due(shards: Path, tmp_path: Path) -> None:
+def test_the_last_step_is_saved_although_no_save_is_due(shards: Path, tmp_path: Path) -> None:
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=3", "--checkpoint.every_n_train_steps=100")
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
 
 
-def test_a_run_goes_on_from_the_best_checkpoint_too(runs: Path, shards: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_from_the_best_checkpoint(runs: Path, shards: Path, tmp_path: Path) -> None:
     fit(STAGE, shards, tmp_path / "first", "--trainer.max_steps=5")
     best = tmp_path / "first" / "checkpoints" / "best.ckpt"
     assert torch.load(best, weights_only=True)["global_step"] == 3
     fit(STAGE, shards, tmp_path / "then", f"--ckpt_path={best}")
     whole = scalars(runs / STAGE, "train/loss")
     assert scalars(tmp_path / "then", "train/loss") == {step: whole[step] for step in (4, 5, 6)}
-    mine, theirs = state(tmp_path / "then"), state(runs / STAGE)
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    tensors, expected = state(tmp_path / "then"), state(runs / STAGE)
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
 
 
-def test_a_run_folder_may_move(shards: Path, tmp_path: Path) -> None:
-    fit(STAGE, shards, tmp_path / "here", "--trainer.max_steps=2")
-    (tmp_path / "here").rename(tmp_path / "there")
-    fit(STAGE, shards, tmp_path / "there", "--trainer.max_steps=4", "--ckpt_path=last")
-    names = sorted(path.name for path in (tmp_path / "there" / "checkpoints").iterdir())
+def test_a_run_folder_can_be_moved(shards: Path, tmp_path: Path) -> None:
+    fit(STAGE, shards, tmp_path / "before", "--trainer.max_steps=2")
+    (tmp_path / "before").rename(tmp_path / "after")
+    fit(STAGE, shards, tmp_path / "after", "--trainer.max_steps=4", "--ckpt_path=last")
+    names = sorted(path.name for path in (tmp_path / "after" / "checkpoints").iterdir())
     assert names == ["best.ckpt", "last.ckpt"]
-    kept = torch.load(tmp_path / "there" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept["global_step"] == 4
+    checkpoint = torch.load(tmp_path / "after" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
@@ -207,7 +207,7 @@ def test_a_run_that_would_read_other_clips_is_refused(
         (["--data.effective_batch=4", "--trainer.accumulate_grad_batches=2"], "it follows from the first"),
     ],
 )
-def test_an_effective_batch_that_cannot_be_is_refused(
+def test_an_impossible_effective_batch_is_refused(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], named: str
 ) -> None:
     with pytest.raises(SystemExit) as stop:

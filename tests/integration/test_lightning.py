@@ -1,4 +1,4 @@
-"""What Lightning does to those who do not look: schedules by epoch, compiled names, configs not rewritten."""
+"""Defaults of Lightning that this project changes: schedules by epoch, compiled names, stale configs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ STAGE = "super_resolution"
 
 def test_the_learning_rate_moves_with_every_step(shards: Path, tmp_path: Path) -> None:
     chosen = {"learning_rate": 0.01, "warmup_steps": 3, "total_steps": 8}
-    few = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
-    fit(STAGE, shards, tmp_path, *few, "--data.effective_batch=4", "--samples.clips=0")
-    wanted = Optimisation(**chosen)
-    rates = {step + 1: 0.01 * wanted.factor(step) for step in range(6)}
+    options = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
+    fit(STAGE, shards, tmp_path, *options, "--data.effective_batch=4", "--samples.clips=0")
+    expected = Optimisation(**chosen)
+    rates = {step + 1: 0.01 * expected.factor(step) for step in range(6)}
     assert scalars(tmp_path, "train/learning_rate") == pytest.approx(rates, rel=1e-6)
 
 
-def test_a_learning_rate_that_was_changed_holds_when_a_run_goes_on(shards: Path, tmp_path: Path) -> None:
+def test_a_changed_learning_rate_holds_in_a_resumed_run(shards: Path, tmp_path: Path) -> None:
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=2", "--samples.clips=0")
     chosen = {"learning_rate": 0.02, "warmup_steps": 1, "total_steps": 9}
     changed = [f"--model.optimisation.{name}={value}" for name, value in chosen.items()]
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--samples.clips=0", *changed)
-    wanted, rates = Optimisation(**chosen), scalars(tmp_path, "train/learning_rate")
+    expected, rates = Optimisation(**chosen), scalars(tmp_path, "train/learning_rate")
     assert {step: rates[step] for step in (3, 4)} == pytest.approx(
-        {step + 1: 0.02 * wanted.factor(step) for step in (2, 3)}, rel=1e-6
+        {step + 1: 0.02 * expected.factor(step) for step in (2, 3)}, rel=1e-6
     )
 
 
@@ -43,7 +43,7 @@ def test_a_compiled_network_keeps_its_names(
     compiled, calls = nn.Module.compile, []
 
     def traced(module: nn.Module) -> None:
-        """Traced as by default, but not translated to C++, which takes minutes."""
+        """Trace as by default, but do not compile C++ code, which takes minutes."""
         compiled(module, backend="eager")
         calls.append(module)
 
@@ -56,7 +56,7 @@ def test_a_compiled_network_keeps_its_names(
         assert list(kept[kind]) == list(other[kind])
 
 
-def test_going_on_rewrites_the_config_of_the_run(shards: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_updates_its_config(shards: Path, tmp_path: Path) -> None:
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=2")
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last", "--samples.clips=0")
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["trainer"]["max_steps"] == 4

@@ -1,4 +1,4 @@
-"""What else a run folder is good for: validate, test and predict with its own config."""
+"""validate, test and predict with the config of a run folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_test_measures_the_test_split(runs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["waveform_cascader", "spectrogram_generator"])
-def test_predict_runs_a_stage_alone_on_real_input(runs: Path, tmp_path: Path, stage: str) -> None:
+def test_predict_runs_one_stage_on_recordings(runs: Path, tmp_path: Path, stage: str) -> None:
     main(["predict", *of_run(runs, stage, f"--output.folder={tmp_path}", "--output.format=flac")])
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert len(lines) == 2
@@ -42,12 +42,12 @@ def test_predict_runs_a_stage_alone_on_real_input(runs: Path, tmp_path: Path, st
         assert line["prompt"]
 
 
-def test_the_command_line_overrules_the_checkpoint(runs: Path, tmp_path: Path) -> None:
-    more = [
+def test_the_command_line_overrides_the_checkpoint(runs: Path, tmp_path: Path) -> None:
+    options = [
         f"--output.folder={tmp_path}",
         "--model.sampling.guidance.scale=7",
         "--model.sampling.num_steps=2",
     ]
-    main(["predict", *of_run(runs, "waveform_generator", *more)])
+    main(["predict", *of_run(runs, "waveform_generator", *options)])
     line = json.loads((tmp_path / "manifest.jsonl").read_text().splitlines()[0])
     assert (line["sampling"]["guidance"]["scale"], line["sampling"]["num_steps"]) == (7, 2)

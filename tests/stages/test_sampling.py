@@ -1,4 +1,4 @@
-"""What a stage does around its network, seen through a network that knows the answer."""
+"""Sampling of a stage around its network, with a network that returns the exact answer."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def refiner(sampling: Sampling) -> SuperResolution:
     )
 
 
-def knowing(stage: DiffusionModule, audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Let the network answer with the true v of ``audio``; returns what it is shown, call by call."""
-    x0, shown = emphasise(audio, EMPHASIS) * SCALE, []
+def predict_exactly(stage: DiffusionModule, audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Make the network return the exact v of ``audio``; returns the list of its inputs."""
+    x0, inputs = emphasise(audio, EMPHASIS) * SCALE, []
 
     def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
-        shown.append(x)
+        inputs.append(x)
         level = stage.objective.schedule.at(t)
         return level.alpha * (x - level.alpha * x0) / level.sigma - level.sigma * x0
 
     monkeypatch.setattr(stage.network, "forward", forward)
-    return shown
+    return inputs
 
 
-def test_an_emphasised_stage_gives_audio_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_with_emphasis_returns_the_exact_audio(monkeypatch: pytest.MonkeyPatch) -> None:
     audio = 0.2 * torch.randn(2, 1, 2400)
     stage = refiner(Sampling(num_steps=5, method="dpm++2m", guidance=UNCLIPPED))
-    knowing(stage, audio, monkeypatch)
+    predict_exactly(stage, audio, monkeypatch)
     out = stage.generate(["", ""], 0.1, PerSampleGenerator(0, [0, 1]), torch.zeros(2, 1, 1600))
     torch.testing.assert_close(out, audio, atol=1e-4, rtol=1e-4)
 
@@ -59,14 +59,14 @@ def test_an_emphasised_stage_gives_audio_back_as_it_was(monkeypatch: pytest.Monk
 def test_a_sampling_that_starts_late_starts_from_the_noised_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     audio, low = torch.zeros(1, 1, 2400), 0.3 * torch.randn(1, 1, 1600)
     stage = refiner(Sampling(num_steps=4, start_time=0.4, method="ddim", guidance=UNCLIPPED))
-    shown = knowing(stage, audio, monkeypatch)
+    inputs = predict_exactly(stage, audio, monkeypatch)
     out = stage.generate([""], 0.1, PerSampleGenerator(0, [0]), low)
-    assert len(shown) == 4
+    assert len(inputs) == 4
     assert stage.conditioner is not None
     rng = PerSampleGenerator(0, [0])
-    told = stage.conditioner.for_sampling(low, 2400, 0.0, stage.objective.schedule, rng)
+    conditions = stage.conditioner.for_sampling(low, 2400, 0.0, stage.objective.schedule, rng)
     level = stage.objective.schedule.at(torch.tensor([0.4]))
-    torch.testing.assert_close(shown[0], level.diffuse(told.stacked, rng.normal(1, 2400)))
+    torch.testing.assert_close(inputs[0], level.diffuse(conditions.stacked, rng.normal(1, 2400)))
     torch.testing.assert_close(out, audio, atol=1e-4, rtol=0)
 
 
@@ -80,21 +80,21 @@ def test_a_stage_without_a_stacked_waveform_cannot_start_from_one() -> None:
         stage.generate([""], 0.2, PerSampleGenerator(0, [0]), torch.zeros(1, 80, 20))
 
 
-def test_training_and_conditions_are_emphasised_alike() -> None:
-    """Low-fidelity audio that lacks nothing is told exactly as the target is shown."""
+def test_target_and_conditions_have_the_same_emphasis() -> None:
+    """The condition of audio without high frequencies equals the target."""
     t = torch.arange(2400) / 24_000
     audio = (0.3 * torch.sin(2 * torch.pi * 440 * t))[None, None]
     stage = refiner(Sampling())
-    told = stage.build_conditions(
+    conditions = stage.build_conditions(
         {"audio": audio, "caption": [""]}, 2400, PerSampleGenerator(0, [0]), training=False
     )
-    assert told.stacked is not None
+    assert conditions.stacked is not None
     torch.testing.assert_close(
-        told.stacked[..., 200:-200], stage.to_x0(audio)[..., 200:-200], atol=0.02, rtol=0
+        conditions.stacked[..., 200:-200], stage.to_x0(audio)[..., 200:-200], atol=0.02, rtol=0
     )
 
 
-def test_a_vocoder_with_a_draft_is_told_spectrogram_and_draft() -> None:
+def test_a_vocoder_with_a_draft_has_spectrogram_and_draft_as_conditions() -> None:
     stage = SpectrogramVocoder(
         network=network([4, 40], aligned_channels=80),
         objective=Objective(CosineSchedule()),
@@ -104,22 +104,22 @@ def test_a_vocoder_with_a_draft_is_told_spectrogram_and_draft() -> None:
         sampling=Sampling(num_steps=2),
     )
     audio = 0.1 * torch.randn(1, 1, 3200)
-    told = stage.build_conditions(
+    conditions = stage.build_conditions(
         {"audio": audio, "caption": [""]}, 3200, PerSampleGenerator(0, [0]), training=False
     )
-    assert told.aligned is not None and told.stacked is not None
-    torch.testing.assert_close(told.aligned, log_mel(audio, MelSettings()))
-    assert stage.generate([""], 0.2, PerSampleGenerator(0, [0]), told.aligned).shape == (1, 1, 3200)
+    assert conditions.aligned is not None and conditions.stacked is not None
+    torch.testing.assert_close(conditions.aligned, log_mel(audio, MelSettings()))
+    assert stage.generate([""], 0.2, PerSampleGenerator(0, [0]), conditions.aligned).shape == (1, 1, 3200)
 
 
-def test_the_finished_audio_agrees_with_the_signal_also_across_windows(
+def test_the_output_is_consistent_with_the_signal_across_windows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a network says of the known band does not matter; windows of 16 s leave no seam."""
+    """The known band does not depend on the network; windows of 16 s leave no seam."""
     t = torch.arange(40 * 24_000) / 24_000
     audio = (0.3 * torch.sin(2 * torch.pi * 440.1 * t))[None, None]
     stage = refiner(Sampling(num_steps=2, consistency_iterations=1, method="dpm++2m", guidance=UNCLIPPED))
     assert stage.conditioner is not None
-    knowing(stage, torch.zeros(1, 1, 1), monkeypatch)  # whose network hears silence everywhere
+    predict_exactly(stage, torch.zeros(1, 1, 1), monkeypatch)  # silence everywhere
     out = stage.generate([""], 40.0, PerSampleGenerator(0, [0]), stage.conditioner.degrade(audio))
     torch.testing.assert_close(out[..., 500:-500], audio[..., 500:-500], atol=5e-3, rtol=0)
