@@ -1,4 +1,4 @@
-"""Each stage overfits one batch: its loss falls well below that of a predictor that knows only the variance."""
+"""Each stage overfits one batch: its loss falls well below that of a predictor without knowledge of it."""
 
 from __future__ import annotations
 
