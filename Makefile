@@ -54,7 +54,7 @@ test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 
 evaluate: $(BUILD)/shards/index.json ## the paper's metrics for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
 	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
-		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.cache $(BUILD)/heard \
+		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.cache $(BUILD)/evaluation/cache \
 		--evaluation.merge_into pretrained/evaluation.json --trainer.precision $(PRECISION)
 
 lint: $(STAMP) ## ruff, mypy, import layers, import cycles
