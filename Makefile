@@ -6,6 +6,7 @@ PIECES = 1600
 ROUTE  = spectrogram
 SEED   = 0
 OUT    = outputs
+INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
@@ -34,7 +35,7 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .NOTPARALLEL:
 MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 
-.PHONY: help music test evaluate starter lint format docs bench tensorboard install starter-labels $(STAGES:%=starter-%)
+.PHONY: help music test evaluate starter lint format docs fuzz bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
 $(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
@@ -71,6 +72,9 @@ format: $(STAMP) ## apply ruff's fixes and formatting
 docs: $(STAMP) ## build the documentation site into build/site; a broken link is an error
 	@$(MKDOCS) build --strict
 	@echo 'build/site/index.html'
+
+fuzz: $(STAMP) ## damaged inputs for every reader: [INPUTS=20000]
+	@$(RUN) -m tests.integration.fuzzing --inputs $(INPUTS)
 
 bench: $(STAMP) ## compare with other libraries, in one table: [NAMES="..."], all by default
 	@$(RUN) -m benchmarks $(NAMES)
