@@ -1,4 +1,4 @@
-"""`python -m data_pipeline vocabulary`: candidate captions, out of which each clip will get its labels."""
+"""`python -m data_pipeline vocabulary`: candidate captions, from which clips get their labels."""
 
 from __future__ import annotations
 
@@ -32,58 +32,65 @@ def vocabulary(
     tags: str = "",
     seed: int = 0,
 ) -> None:
-    """Make the vocabularies of section 3.6 of the paper: sentences of a language model, and raters' words.
+    """Build the vocabularies of section 3.6 of the paper: sentences of a language model, and words of raters.
 
-    lm-lf: a language model is shown twelve songs with descriptions and asked about yours, by title and
-    artist; its answers are split into sentences, and those that do not describe how music sounds are
-    dropped. Answers are kept in OUTPUT with the ending .answers.jsonl, so that an interrupted run goes on
-    where it stopped.
+    lm-lf: the prompt of a language model shows twelve songs with descriptions, then one of yours, by title
+    and artist. Its answers are split into sentences, and those that do not describe how music sounds are
+    dropped. Answers are stored beside OUTPUT with the ending .answers.jsonl: an interrupted run, started
+    again, resumes there.
 
-    rater-lf and rater-sf: sentences and aspects of MusicCaps, and lists of tags. 'label' keeps rater-lf out
-    of the training captions, since evaluation uses MusicCaps.
+    rater-lf and rater-sf: sentences and aspects of MusicCaps, and lists of tags. 'label' does not train on
+    rater-lf, since MusicCaps is also an evaluation set.
 
     Args:
         output: The Parquet file to write.
-        songs: CSV or JSON lines with title and artist; a manifest will do. No lm-lf when none is given.
+        songs: CSV or JSON lines with title and artist, such as a manifest. No lm-lf without it.
         model: A causal language model: a folder, a hub name, or package:NAME/FILE.gguf; with --endpoint,
-            the name it has there.
+            the name that it has there.
         endpoint: Base URL of an OpenAI-compatible server, for instance https://host/v1.
-        key: Environment variable with the endpoint's key.
-        rate: Requests a minute to the endpoint, at most.
-        batch: Songs that a local model writes about at a time.
-        limit: Ask about the first so many songs only.
+        key: Environment variable with the endpoint's key. The key is sent to this URL only.
+        rate: Upper bound on requests per minute to the endpoint.
+        batch: Songs that a local model describes at a time.
+        limit: Describe the first LIMIT songs only.
         musiccaps: Your copy of musiccaps-public.csv.
-        tags: Lists of short captions, with commas between them: general-midi, styles, moods, mtt, msd, or
-            text files, a tag a line.
+        tags: Lists of short captions, separated by commas: general-midi, styles, moods, mtt, msd, or
+            text files with one tag per line.
         seed: Seed of the local model's sampling.
 
     Raises:
-        InputError: if nothing to make captions of is given, a file is damaged, or the model cannot be had.
+        InputError: if there is nothing to build captions from, a file is damaged, or the model cannot be
+            used.
     """
     if songs is None and musiccaps is None and not tags:
-        raise InputError("Nothing to make captions of: give --songs, --musiccaps or --tags.")
+        raise InputError("There is nothing to build captions from; give --songs, --musiccaps or --tags.")
     if rate <= 0 or batch < 1:
         raise InputError(f"--rate {rate:g} and --batch {batch}: give numbers above 0.")
     captions: list[Caption] = []
     if songs is not None:
-        listed = read_songs(songs)[:limit]
+        chosen = read_songs(songs)[:limit]
         writer: Writer = (
             EndpointWriter(endpoint, model, key, rate) if endpoint else LocalWriter(model, batch, seed=seed)
         )
-        captions += _described(output.with_suffix(".answers.jsonl"), writer, listed)
+        captions += _describe(output.with_suffix(".answers.jsonl"), writer, chosen)
     if musiccaps is not None:
         captions += read_raters(musiccaps)
     if tags:
         captions += read_tags([name for name in tags.split(",") if name])
     captions = unique(captions)
+    if not captions:
+        raise InputError("No caption is left, so no vocabulary is written; give more --songs, or --tags.")
     write_table(output, captions)
     counts = Counter(caption.vocabulary for caption in captions)
-    print(f"{output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + ".")
+    print(f"{output} holds " + ", ".join(f"{count} {name}" for name, count in counts.items()) + " captions.")
+    print(
+        "Next: python -m data_pipeline embed --shards SHARDS --joint pretrained/mulan --output embeddings "
+        f"--vocabulary {output}"
+    )
 
 
-def _described(path: Path, writer: Writer, songs: list[Song]) -> list[Caption]:
+def _describe(path: Path, writer: Writer, songs: list[Song]) -> list[Caption]:
     result = clean(answers(path, writer, songs))
-    print(f"lm-lf: {result.heard} sentences on {len(songs)} songs, {len(result.captions)} kept; dropped:")
+    print(f"lm-lf: {result.sentences} sentences on {len(songs)} songs, {len(result.captions)} kept; dropped:")
     for reason, count in result.dropped.most_common():
         print(f"  {count:6d}  {reason}")
     return result.captions

@@ -1,6 +1,6 @@
-"""How a language model is primed: twelve songs with descriptions, then the song in question (appendix C).
+"""The few-shot prompt of the language model: twelve songs with descriptions, then one song (appendix C).
 
-The wording is our own, the songs are invented; the form is the paper's: title, artist, and two to four
+The wording is original and the songs are invented. The form is the paper's: title, artist, and two to four
 sentences on genre, mood, instruments, voices and tempo.
 """
 
@@ -13,7 +13,7 @@ UNKNOWN_ARTIST = "an unknown artist"
 
 @dataclass(frozen=True)
 class Song:
-    """What a language model is told of a song: its title and artist."""
+    """What the prompt holds of a song: its title and artist."""
 
     title: str
     artist: str = ""
@@ -95,5 +95,5 @@ PREFIX = "\n\n".join([_INTRODUCTION, *(f"{song.line}: {text}" for song, text in 
 
 
 def query(song: Song) -> str:
-    """What follows the examples: the song whose description is asked for."""
+    """The end of the prompt, after the examples: the song to describe."""
     return f"{song.line}:"

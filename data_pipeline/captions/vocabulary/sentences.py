@@ -1,4 +1,4 @@
-"""From a language model's answers to sentences that are likely to describe music."""
+"""Select those sentences of a language model's answers that are likely to describe how music sounds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _words(text: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(text.split())})\b", re.IGNORECASE)
 
 
-_HEARD = _words(_INSTRUMENTS + _GENRES + _SUBJECTS)
+_NAMES_MUSIC = _words(_INSTRUMENTS + _GENRES + _SUBJECTS)
 _MUSICAL = _words(_INSTRUMENTS + _GENRES + _SUBJECTS + _QUALITIES + _SOUND)
 _TALK = re.compile(
     r"\b(?:i|i'm|i've|me|my|you|your|we|our|us|let's|assistant|examples?|descriptions?|sentences?|lyrics?|"
@@ -66,25 +66,25 @@ a an and the of with in is are it its this to for by on over as that at from or 
 
 @dataclass
 class Cleaned:
-    """Sentences that were kept, and how many were dropped for which reason."""
+    """Sentences that were kept, the number dropped by reason, and the number of all sentences."""
 
     captions: list[Caption] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-    heard: int = 0
+    sentences: int = 0
 
 
 def split(answer: str) -> list[str]:
-    """Sentences of the first paragraph of an answer: what follows a blank line is another subject."""
+    """Sentences of the first paragraph of an answer; later paragraphs are on other subjects."""
     first = answer.strip().split("\n")[0]
     return [sentence.strip() for sentence in _SPLIT.split(first) if sentence.strip()]
 
 
 def fault(sentence: str, song: Song | None = None) -> str | None:
-    """Why a sentence is not kept; None where nothing speaks against it.
+    """The reason to drop a sentence; None to keep it.
 
     Args:
         sentence: One sentence.
-        song: The song it was said of: a caption that names it would not fit any other.
+        song: The song that it describes: a caption that names it fits no other song.
     """
     if sentence[-1:] not in (".", "!"):
         return "unfinished"
@@ -102,7 +102,7 @@ def fault(sentence: str, song: Song | None = None) -> str | None:
         return "names the song"
     if _TALK.search(sentence) or _NUMBER.search(sentence):
         return "not on how it sounds"
-    if not _HEARD.search(sentence) or len({m.group().lower() for m in _MUSICAL.finditer(sentence)}) < 2:
+    if not _NAMES_MUSIC.search(sentence) or len({m.group().lower() for m in _MUSICAL.finditer(sentence)}) < 2:
         return "not on music"
     content = Counter(word for word in words if word not in _STOPWORDS.split())
     if any(count > 2 for count in content.values()) or len(content) < 0.7 * content.total():
@@ -114,14 +114,15 @@ def clean(answers: Iterable[tuple[Song, str]]) -> Cleaned:
     """Split answers into sentences, and keep those that describe how music sounds, once each.
 
     Args:
-        answers: Songs, and what was said of each.
+        answers: Songs, each with its answer.
     """
     result = Cleaned()
+    # Sentences of the examples are not captions: a weak model repeats them.
     known = {Caption(sentence, "lm-lf", "").identity for sentence in _SPLIT.split(PREFIX)}
     known |= {Caption(part.partition(": ")[2], "lm-lf", "").identity for part in _SPLIT.split(PREFIX)}
     for song, answer in answers:
         for sentence in split(answer):
-            result.heard += 1
+            result.sentences += 1
             caption = Caption(sentence[:1].upper() + sentence[1:], "lm-lf", song.line)
             reason = fault(sentence, song)
             if reason is None and caption.identity in known:

@@ -1,12 +1,13 @@
-"""Short captions from lists of tags: those that come with the tools, and the user's own."""
+"""Short captions from lists of tags: built-in ones, and text files of the user."""
 
 from __future__ import annotations
 
-import runpy
+import ast
 from collections.abc import Callable
 from pathlib import Path
 
 from data_pipeline.captions.vocabulary.table import Caption, unique
+from data_pipeline.captions.vocabulary.text_file import read_text
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import in_package
 
@@ -34,18 +35,22 @@ def _moods() -> list[str]:
 
 
 def _musicnn(name: str) -> list[str]:
-    # The package's own tagger would ask for TensorFlow; the file of the lists stands alone.
+    """A list of the package musicnn, read from its source: importing the package would need TensorFlow."""
     try:
-        lists = runpy.run_path(str(in_package("package:musicnn/configuration.py")))
-    except (ImportError, FileNotFoundError) as error:
+        source = in_package("package:musicnn/configuration.py").read_text(encoding="utf-8")
+    except (ImportError, OSError) as error:
         raise InputError(
-            "The tag list of musicnn needs its package; run 'pip install --no-deps musicnn' or leave it out."
+            "The tag list of musicnn needs its package; run 'pip install --no-deps musicnn' or remove it "
+            "from --tags."
         ) from error
-    return [tag.lower() for tag in lists[f"{name}_LABELS"]]
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == f"{name}_LABELS":
+            return [tag.lower() for tag in ast.literal_eval(statement.value)]
+    raise InputError(f"The installed package musicnn has no list {name}_LABELS; remove it from --tags.")
 
 
-# By the names that --tags takes. The tag lists of two public sets are MagnaTagATune's and the Million Song
-# Dataset's 50 commonest, as the tagger musicnn carries them.
+# By the names that --tags takes. "mtt" and "msd" are the 50 most common tags of MagnaTagATune and the Million
+# Song Dataset, from the tagger musicnn.
 LISTS: dict[str, Callable[[], list[str]]] = {
     "general-midi": _instruments,
     "styles": _styles,
@@ -56,21 +61,16 @@ LISTS: dict[str, Callable[[], list[str]]] = {
 
 
 def read_tags(names: list[str]) -> list[Caption]:
-    """Captions of named lists and of text files that hold a tag a line.
+    """Captions of named lists and of text files with one tag per line.
 
     Raises:
         InputError: if a name is neither a list nor a readable file.
     """
-    found = []
+    captions = []
     for name in names:
         if name in LISTS:
             tags = LISTS[name]()
         else:
-            try:
-                tags = Path(name).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"--tags {name} is neither a text file nor one of {', '.join(LISTS)}; give one of these."
-                ) from error
-        found += [Caption(tag.strip(), "rater-sf", Path(name).stem) for tag in tags if tag.strip()]
-    return unique(found)
+            tags = read_text(Path(name), f"give --tags text files, or any of {', '.join(LISTS)}").splitlines()
+        captions += [Caption(tag.strip(), "rater-sf", Path(name).stem) for tag in tags if tag.strip()]
+    return unique(captions)

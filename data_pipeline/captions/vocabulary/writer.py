@@ -1,4 +1,4 @@
-"""A language model that describes songs: one protocol, and a local model behind it."""
+"""A language model that describes songs: the protocol, and a local model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lightning_n2m.storage import in_package
 
 
 class Writer(Protocol):
-    """Describes songs from title and artist alone; ``name`` tells one writer's answers from another's."""
+    """Describes songs from title and artist; ``name`` identifies the answers of this writer."""
 
     name: str
 
     def write(self, songs: Sequence[Song]) -> Iterator[tuple[int, str]]:
-        """Answers as they come, each with the position of its song.
+        """Answers as they arrive, each with the position of its song.
 
         Raises:
-            InputError: if the model cannot be had; answers that came before stand.
+            InputError: if the model fails; answers from before remain valid.
         """
 
 
@@ -30,10 +30,10 @@ class LocalWriter:
     Args:
         model: A folder as ``save_pretrained`` writes it, a name on the model hub, or
             ``package:NAME/FILE.gguf`` for weights that an installed Python package carries.
-        batch: Songs written about at a time.
-        tokens: Length of an answer in tokens, at most.
-        temperature: Of sampling; the tail beyond a share of ``top_p`` is cut.
-        top_p: Share of the probability that is sampled from.
+        batch: Songs described at a time.
+        tokens: Upper bound on the length of an answer, in tokens.
+        temperature: Sampling temperature.
+        top_p: Probability mass that is sampled from (nucleus sampling).
         seed: Seed of sampling.
     """
 
@@ -58,29 +58,29 @@ class LocalWriter:
         if self._model is None:
             self._load()
         tokenizer, model = self._tokenizer, self._model
-        # The examples are the same for every song: they are read once, and only once.
+        # The examples are the same for every song: their keys and values are computed once.
         prefix = tokenizer(PREFIX, return_tensors="pt")
         with torch.inference_mode():
-            read = model(**prefix, use_cache=True).past_key_values
+            examples = model(**prefix, use_cache=True).past_key_values
         ends = [number for number in range(len(tokenizer)) if "\n" in tokenizer.decode([number])]
         for start in range(0, len(songs), self.batch):
             part = songs[start : start + self.batch]
-            yield from enumerate(self._answers(part, prefix, read, ends, start), start)
+            yield from enumerate(self._answers(part, prefix, examples, ends, start), start)
 
     def _answers(
-        self, songs: Sequence[Song], prefix: Any, read: Any, ends: list[int], start: int
+        self, songs: Sequence[Song], prefix: Any, examples: Any, ends: list[int], start: int
     ) -> list[str]:
         import copy
 
         import torch
 
-        asked = self._tokenizer(
+        queries = self._tokenizer(
             [query(song) for song in songs], return_tensors="pt", padding=True, add_special_tokens=False
         )
-        cache = copy.deepcopy(read)
+        cache = copy.deepcopy(examples)
         cache.batch_repeat_interleave(len(songs))
         ids, mask = (
-            torch.cat([prefix[key].expand(len(songs), -1), asked[key]], dim=1)
+            torch.cat([prefix[key].expand(len(songs), -1), queries[key]], dim=1)
             for key in ("input_ids", "attention_mask")
         )
         torch.manual_seed(self.seed + start)
@@ -108,13 +108,19 @@ class LocalWriter:
         logging.disable_progress_bar()
         try:
             place, options = _locate(self.name)
+            # Code in the model's folder is never run; a pickle of weights may hold tensors only.
+            options["trust_remote_code"] = False
             self._tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **options)
-            if options:
+            if "gguf_file" in options:
                 options["quantization_config"] = GgufConfig(dequantize=True)
-            # Half the memory, and several times the speed where the processor has AMX.
-            self._model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.bfloat16, **options).eval()
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            # bfloat16: half the memory, and several times the speed where the processor has AMX.
+            self._model = AutoModelForCausalLM.from_pretrained(
+                place, dtype=torch.bfloat16, weights_only=True, **options
+            ).eval()
+        except Exception as error:  # A damaged file makes transformers raise errors of any kind.
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            if "trust_remote_code" in str(error):
+                reason = "it needs Python code of its own, which is never run"
             raise InputError(
                 f"The language model '{self.name}' cannot be loaded ({reason}); give --model a folder that "
                 "save_pretrained wrote or package:NAME/FILE.gguf."
@@ -124,7 +130,7 @@ class LocalWriter:
 
 
 def _locate(model: str) -> tuple[str, dict[str, Any]]:
-    """Where a model lies, and the options that name a file within it."""
+    """The folder of a model, and the options that name a file in it."""
     path = in_package(model) if model.startswith("package:") else Path(model)
     if model.startswith((".", "/")) and not path.exists():
         raise FileNotFoundError("there is no such folder")

@@ -1,9 +1,11 @@
-"""Vocabularies: what a language model says becomes captions, over a real server and a real tiny model."""
+"""The command vocabulary: answers of a language model become captions, by a real server and a tiny model."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +22,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from data_pipeline.__main__ import main
 from data_pipeline.captions.vocabulary.endpoint import EndpointWriter
 from data_pipeline.captions.vocabulary.examples import PREFIX, Song
+from data_pipeline.captions.vocabulary.raters import read_raters
 from data_pipeline.captions.vocabulary.sentences import clean, fault, split
+from data_pipeline.captions.vocabulary.songs import read_songs
 from data_pipeline.captions.vocabulary.table import Caption, read_texts, unique, write_table
 from data_pipeline.captions.vocabulary.writer import LocalWriter
 from lightning_n2m.errors import InputError
@@ -29,13 +33,15 @@ REPLY = "A slow waltz for solo piano with a gentle melody. I love it. Released i
 
 
 class Server:
-    """An OpenAI-compatible server: it answers, or fails as often as it is told to."""
+    """An OpenAI-compatible server: it answers, fails as often as it should, or sends given bytes."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[dict, str | None]] = []
         self.failures: list[int] = []
         self.key: str | None = None
-        self.last = 10**9  # Requests after which it dies.
+        self.last = 10**9  # Requests after which it fails.
+        self.location: str | None = None  # Where it redirects to.
+        self.body: bytes | None = None  # What it sends instead of an answer.
 
         outer = self
 
@@ -53,25 +59,34 @@ class Server:
                 song = body["messages"][-1]["content"].splitlines()[-1]
                 answer = {"choices": [{"message": {"content": f"{REPLY} {song}"}}]}
                 data = json.dumps(answer if status == 200 else {"error": "no"}).encode()
+                data = data if outer.body is None else outer.body
                 self.send_response(status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                outer.requests.append(({}, self.headers["Authorization"]))
+                self.send_error(404)
 
             def log_message(self, *_: object) -> None:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    found = Server()
-    yield found
-    found.http.shutdown()
-    found.http.server_close()
+def running() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+server, other_server = (pytest.fixture(running, name=name) for name in ("server", "other_server"))
 
 
 @pytest.fixture
@@ -90,26 +105,26 @@ def vocabulary(tmp_path: Path, songs: Path, server: Server) -> Callable[..., int
     return run
 
 
-def test_an_endpoint_is_asked_once_about_each_song(
+def test_an_endpoint_gets_one_request_for_each_song(
     vocabulary, server: Server, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("MY_KEY", "secret")
     server.key = "secret"
     assert vocabulary("--key", "MY_KEY") == 0
-    asked = sorted(body["messages"][-1]["content"].removeprefix(PREFIX) for body, _ in server.requests)
-    assert asked == ['"Blue, Moon" by Ann:', '"Hymn" by an unknown artist:', '"Tango" by Bob:']
+    queries = sorted(body["messages"][-1]["content"].removeprefix(PREFIX) for body, _ in server.requests)
+    assert queries == ['"Blue, Moon" by Ann:', '"Hymn" by an unknown artist:', '"Tango" by Bob:']
     rows = pyarrow.parquet.read_table(tmp_path / "v.parquet").to_pylist()
     assert [(row["text"], row["vocabulary"]) for row in rows] == [
         ("A slow waltz for solo piano with a gentle melody.", "lm-lf")
     ]
     assert '"Blue, Moon" by Ann' in rows[0]["origin"]
-    said = capsys.readouterr().out
-    assert "2  repetition" in said
-    assert "too short" in said
+    output = capsys.readouterr().out
+    assert "2  repetition" in output
+    assert "too short" in output
     assert "secret" not in (tmp_path / "v.answers.jsonl").read_text()
 
 
-def test_what_passes_is_tried_again(server: Server, monkeypatch) -> None:
+def test_transient_errors_are_retried(server: Server, monkeypatch) -> None:
     monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     server.failures = [429, 503]
     writer = EndpointWriter(server.url, "m", rate=60_000)
@@ -123,9 +138,9 @@ def test_a_dead_endpoint_loses_nothing(
     monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     server.last = 1
     assert vocabulary() == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert server.url in said
-    assert "kept" in said
+    output = capsys.readouterr().err.strip().splitlines()[-1]
+    assert server.url in output
+    assert "kept" in output
     assert not (tmp_path / "v.parquet").exists()
     assert len((tmp_path / "v.answers.jsonl").read_text().splitlines()) == 1
     with (tmp_path / "v.answers.jsonl").open("a") as file:
@@ -136,7 +151,7 @@ def test_a_dead_endpoint_loses_nothing(
     assert len(server.requests) == before + 2
 
 
-def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, songs: Path, capsys, monkeypatch) -> None:
+def test_a_missing_server_is_one_line(tmp_path: Path, songs: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.01)
     arguments = [
         "--songs",
@@ -149,21 +164,151 @@ def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, songs: Path,
         "60000",
     ]
     assert main(["vocabulary", "--output", str(tmp_path / "v.parquet"), *arguments]) == 2
-    said = capsys.readouterr().err
-    assert "127.0.0.1:9" in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "127.0.0.1:9" in output
+    assert "Traceback" not in output
 
 
-def test_a_wrong_key_ends_at_once_and_names_its_variable(
+def test_a_wrong_key_stops_at_once_and_the_message_names_its_variable(
     vocabulary, server: Server, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("MY_KEY", "wrong")
     server.key = "right"
     assert vocabulary("--key", "MY_KEY") == 2
-    said = capsys.readouterr().err
-    assert "MY_KEY" in said
-    assert "wrong" not in said
+    output = capsys.readouterr().err
+    assert "MY_KEY" in output
+    assert "wrong" not in output
     assert len(server.requests) <= 4
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_no_redirect_is_followed(
+    vocabulary, server: Server, other_server: Server, monkeypatch, capsys, status: int, elsewhere: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    server.failures = [status] * 3
+    server.location = f"{(other_server if elsewhere else server).url}/chat/completions?secret\x1b[2J"
+    assert vocabulary() == 2
+    output = capsys.readouterr().err
+    assert "redirects" in output
+    assert "secret" not in output
+    assert not other_server.requests
+    assert len(server.requests) <= 3
+
+
+@pytest.mark.parametrize(
+    "key", ["sec\x1bret", "sec\nret", "sec\rret", "sec ret", "s\u00e9cret", "sec\u202eret"]
+)
+def test_a_key_that_no_header_can_hold_is_never_printed(
+    vocabulary, server: Server, monkeypatch, capsys, key: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    assert vocabulary("--key", "MY_KEY") == 2
+    captured = capsys.readouterr()
+    assert "MY_KEY" in captured.err
+    for part in ("sec", "ret", "\x1b"):
+        assert part not in captured.err + captured.out
+    assert not server.requests
+
+
+def test_a_key_with_a_line_break_at_its_end_is_used(vocabulary, server: Server, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret\n")
+    server.key = "secret"
+    assert vocabulary() == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:hidden@host/v1", "https://hidden@host/v1", "https://host/v1?key=hidden", "http://h/#hidden"],
+)
+def test_a_url_with_secrets_is_refused_and_stored_nowhere(
+    songs: Path, tmp_path: Path, capsys, url: str
+) -> None:
+    given = [
+        "--songs",
+        str(songs),
+        "--endpoint",
+        url,
+        "--model",
+        "m",
+        "--output",
+        str(tmp_path / "v.parquet"),
+    ]
+    assert main(["vocabulary", *given]) == 2
+    captured = capsys.readouterr()
+    assert "OPENAI_API_KEY" in captured.err
+    assert "hidden" not in captured.err + captured.out
+    assert not [path for path in tmp_path.iterdir() if path != songs]
+
+
+@pytest.mark.parametrize(
+    "url", ["host", "ftp://host/v1", "http://", "http://[::1/v1", "http://h:x/", "http://a b/"]
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match=r"https://host/v1") as error:
+        EndpointWriter(url, "m")
+    assert "\n" not in str(error.value)
+
+
+def answer(content: object) -> bytes:
+    return json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+
+
+BODIES = {
+    "empty": b"",
+    "no JSON": b"\x1b[2Jsecret",
+    "a list": b"[]",
+    "a number": b"1" * 10_000,
+    "deep": b"[" * 500_000,
+    "deep objects": b'{"a":' * 100_000,
+    "no choices": b'{"choices": []}',
+    "no message": b'{"choices": [{"message": "secret"}]}',
+    "null": answer(None),
+    "an object": answer({"secret": 1}),
+    "long": answer("secret " * 10_000),
+    "large": b" " * 2_000_000 + answer("A waltz."),
+    "not UTF-8": b'{"choices": "\xff"}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_an_answer_of_another_shape_is_one_line(
+    vocabulary, server: Server, tmp_path: Path, monkeypatch, capsys, body: bytes
+) -> None:
+    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.001)
+    server.body = body
+    assert vocabulary() == 2
+    output = capsys.readouterr().err.strip().splitlines()
+    assert server.url in output[-1]
+    assert "answer" in output[-1]
+    assert "secret" not in "\n".join(output)
+    assert "\x1b" not in "\n".join(output)
+    assert not (tmp_path / "v.parquet").exists()
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_stored(server: Server, vocabulary, tmp_path: Path) -> None:
+    server.body = answer("A slow waltz for solo piano \ud800 with a melody.")
+    assert vocabulary() == 2  # No sentence is kept, so there is no vocabulary.
+    lines = (tmp_path / "v.answers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 3
+
+
+def test_a_server_that_speaks_no_http_is_one_line(monkeypatch) -> None:
+    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = listener.accept()
+                connection.recv(65_536)
+                connection.sendall(b"SSH-2.0 \x1b[2J\r\n")
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        writer = EndpointWriter(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", rate=60_000, tries=2)
+        with pytest.raises(InputError, match="no HTTP: BadStatusLine"):
+            list(writer.write([Song("A")]))
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +337,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_examples_read_once_are_examples_read_each_time(model: Path) -> None:
-    """The kept cache of the prefix and the filling on the left change nothing of what is said."""
+def test_the_cached_prefix_changes_no_answer(model: Path) -> None:
+    """Neither the cached keys and values of the prefix nor padding on the left."""
     songs = [Song("A slow waltz", "Big Lem"), Song("Night"), Song("Blue Kitchen led by bright drums", "Mina")]
     writer = LocalWriter(str(model), batch=3, tokens=6, temperature=1e-4)
     answers = [text for _, text in writer.write(songs)]
@@ -207,7 +352,7 @@ def test_examples_read_once_are_examples_read_each_time(model: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "tokenizer.json"])
-def test_a_model_without_its_parts_is_one_sentence(
+def test_a_model_without_its_parts_is_one_line(
     model: Path, tmp_path: Path, songs: Path, capsys, lost: str
 ) -> None:
     folder = tmp_path / "model"
@@ -217,9 +362,9 @@ def test_a_model_without_its_parts_is_one_sentence(
             (folder / file.name).write_bytes(file.read_bytes())
     arguments = ["--songs", str(songs), "--model", str(folder)]
     assert main(["vocabulary", "--output", str(tmp_path / "v.parquet"), *arguments]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert str(folder) in said[-1]
-    assert "Traceback" not in "\n".join(said)
+    output = capsys.readouterr().err.strip().splitlines()
+    assert str(folder) in output[-1]
+    assert "Traceback" not in "\n".join(output)
 
 
 @pytest.mark.parametrize(
@@ -247,14 +392,14 @@ def test_only_the_first_paragraph_is_an_answer() -> None:
     assert split(" A waltz. With drums!\n\nThese are examples.") == ["A waltz.", "With drums!"]
 
 
-def test_the_examples_themselves_are_no_captions() -> None:
+def test_sentences_of_the_examples_are_dropped() -> None:
     copied = "A relaxed swing jazz tune for piano, double bass and brushed drums."
     result = clean([(Song("x"), copied), (Song("y"), "A quiet jazz tune for piano and brushed drums.")])
     assert [caption.text for caption in result.captions] == ["A quiet jazz tune for piano and brushed drums."]
-    assert result.heard == result.dropped.total() + len(result.captions)
+    assert result.sentences == result.dropped.total() + len(result.captions)
 
 
-def test_raters_become_sentences_and_aspects(tmp_path: Path) -> None:
+def test_captions_of_raters_are_split_into_sentences_and_aspects(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
@@ -326,14 +471,66 @@ def test_wrong_input(arguments: str, names: str, songs: Path, tmp_path: Path, mo
     Path("empty.csv").write_text("a,b\n")
     Path("wrong.csv").write_text('ytid,caption,aspect_list\na,b,"[broken"\n')
     assert main(["vocabulary", "--output", "v.parquet", *arguments.split()]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert names in said[-1]
-    assert said[-1].endswith(".")
+    output = capsys.readouterr().err.strip().splitlines()
+    assert names in output[-1]
+    assert output[-1].endswith(".")
     assert not Path("v.parquet").exists()
 
 
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.parquet").write_text("text")
-    for path in (tmp_path / "v.parquet", tmp_path / "nowhere.parquet"):
+    for path in (tmp_path / "v.parquet", tmp_path / "nowhere.parquet", tmp_path):
         with pytest.raises(InputError, match=path.name):
             read_texts(path)
+
+
+def test_a_fifo_is_no_vocabulary_and_does_not_block(tmp_path: Path, songs: Path) -> None:
+    fifo = tmp_path / "fifo.csv"
+    os.mkfifo(fifo)
+    for read in (read_texts, read_raters, read_songs):
+        with pytest.raises(InputError, match="no regular file"):
+            read(fifo)
+
+
+TABLES = {
+    "a number": {"text": [1], "vocabulary": ["lm-lf"]},
+    "bytes": {"text": [b"\xff"], "vocabulary": ["lm-lf"]},
+    "null": {"text": [None], "vocabulary": ["lm-lf"]},
+    "a list": {"text": [["a"]], "vocabulary": ["lm-lf"]},
+    "another name": {"text": ["a"], "vocabulary": ["lm-\x1b"]},
+    "one column": {"text": ["a"]},
+    "no rows": {"text": [], "vocabulary": []},
+    "long": {"text": ["a" * 30_000], "vocabulary": ["lm-lf"]},
+}
+
+
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES.keys())
+def test_a_table_of_another_shape_is_one_line(tmp_path: Path, columns: dict) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "v.parquet")
+    with pytest.raises(InputError, match=r"v\.parquet") as error:
+        read_texts(tmp_path / "v.parquet")
+    assert str(error.value).isprintable()
+
+
+def test_a_table_that_expands_beyond_memory_is_refused(tmp_path: Path) -> None:
+    """400 MB of one caption in a file of some kilobytes, read within 100 MB."""
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 4000, pyarrow.int32()), ["a" * 100_000])
+    names = pyarrow.array(["lm-lf"] * 4000)
+    path = tmp_path / "v.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "vocabulary": names}), path, compression="zstd")
+    assert path.stat().st_size < 50_000
+    before = pyarrow.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match="cannot be read"):
+        read_texts(path)
+    assert pyarrow.default_memory_pool().max_memory() < before + 100_000_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["a,b", 'a,b,"[1]"', "a,b,1", 'a,b,"{}"', f"a,b,{'[' * 15_000}", f'a,b,"[{"1," * 20_000}]"', "a,b,x()"],
+)
+def test_a_row_that_musiccaps_cannot_have_is_one_line(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "captions.csv"
+    path.write_text(f"ytid,caption,aspect_list\n{row}\n")
+    with pytest.raises(InputError, match=r"captions\.csv cannot be read"):
+        read_raters(path)
