@@ -1,7 +1,7 @@
 """aiSFX (Ma and Lerch 2022), a sound-effects classifier, with the trained weights that its package ships.
 
-It knows nothing of music, only how things sound, over the whole band of 44.1 kHz: a second opinion beside
-the music tagger for Fréchet distances, as VGGish is in the paper.
+It was trained on sound effects and covers the whole band of 44.1 kHz: a second embedding beside the music
+tagger for Fréchet and kernel distances, as VGGish is in the paper.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AiSfx(nn.Module):
         self.blocks = nn.ModuleList(_Block(a, b) for a, b in pairwise(widths))
 
     def log_mel(self, audio: Tensor) -> Tensor:
-        """``(b, 1, t)`` at 44.1 kHz to ``(b, frames, 96)`` in [0, 1]; each clip is brought to full level."""
+        """``(b, 1, t)`` at 44.1 kHz to ``(b, frames, 96)`` in [0, 1]; each clip is scaled to full level."""
         with torch.autocast(audio.device.type, enabled=False):
             loud = audio.float() / audio.abs().amax(dim=-1, keepdim=True).clamp(min=1e-8)
             return torch.log10(1 + 10_000 * self.mel(loud.squeeze(1))).transpose(1, 2) / _LOUDEST
@@ -71,18 +71,18 @@ class _Block(nn.Module):
 
 @cache
 def load_aisfx() -> AiSfx:
-    """The trained network, frozen and in evaluation mode; loaded once for all who ask.
+    """The trained network, frozen and in evaluation mode; loaded once per process.
 
     Raises:
         InputError: if the package that ships the weights is not installed.
     """
-    found = importlib.util.find_spec("aisfx")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("aisfx")
+    if package is None or not package.submodule_search_locations:
         raise InputError(
             "The weights of aiSFX are not installed; run 'pip install --no-deps -r requirements-no-deps.txt'."
         )
-    path = Path(found.submodule_search_locations[0]) / "models" / "checkpoint.pth"
-    # Beside the weights the file holds class counts as numbers of NumPy, under NumPy 1's name for them.
+    path = Path(package.submodule_search_locations[0]) / "models" / "checkpoint.pth"
+    # The file also holds class counts as NumPy scalars, under the module name of NumPy 1.
     scalar = np.float64(0).__reduce__()[0]
     allowed: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Int64DType]
     with torch.serialization.safe_globals(allowed):

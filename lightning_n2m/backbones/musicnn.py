@@ -1,8 +1,8 @@
 """musicnn (Pons and Serra 2019), a music tagger, with the trained weights that its package ships.
 
 The same network was trained twice: on MagnaTagATune (``MTT``) and on the Million Song Dataset (``MSD``).
-Their roles here must never mix, or the labeller would mark its own work: MSD may label training data,
-MTT judges (`lightning_n2m.evaluation`).
+Their roles never mix, since the model that labels training data cannot also evaluate what was trained on
+it: MSD may label, MTT evaluates (`lightning_n2m.evaluation`).
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ TAGS: dict[Corpus, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """What musicnn hears in ``n`` patches of 3 s.
+class MusicnnOutput:
+    """Outputs of musicnn for ``n`` patches of 3 s.
 
     Args:
         logits: Log-odds of each tag, ``(n, 50)``.
         embedding: Output of the penultimate layer, ``(n, 200)``.
-        pooled: What that layer sees: maxima and means of all features over time, normalised, ``(n, 1506)``.
+        pooled: Input of that layer: maxima and means of all features over time, normalised, ``(n, 1506)``.
     """
 
     logits: Tensor
@@ -81,7 +81,7 @@ class Musicnn(nn.Module):
         self.tags = tags
         self.log_mel = LogMel()
         self.norm = _norm(1)
-        # Heights of 0.4 and 0.7 of the 96 mel channels hear timbre; the temporal filters see one each.
+        # Timbral filters span 0.4 and 0.7 of the 96 mel channels, temporal filters one channel each.
         self.timbral = nn.ModuleList(_Timbral(height) for height in (38, 67))
         self.temporal = nn.ModuleList(_Temporal(length) for length in (128, 64, 32))
         self.middle = nn.ModuleList(_Middle(channels) for channels in (561, 64, 64))
@@ -90,26 +90,27 @@ class Musicnn(nn.Module):
         self.dense_norm = _norm(EMBEDDING)
         self.output = nn.Linear(EMBEDDING, len(tags))
 
-    def forward(self, audio: Tensor, step: int = PATCH) -> Tagged:
-        """Hear audio of 16 kHz in patches of 3 s, which are all evaluated in one batch.
+    def forward(self, audio: Tensor, step: int = PATCH) -> MusicnnOutput:
+        """Cut 16 kHz audio into patches of 3 s and compute all of them in one batch.
 
         Args:
             audio: ``(b, 1, t)``, at least 3 s.
             step: Frames from one patch to the next; by default patches do not overlap.
 
         Returns:
-            ``b * n`` patches, those of a clip in a row: ``view(b, n, -1)`` parts the clips.
+            ``b * n`` patches, those of a clip consecutive: ``view(b, n, -1)`` separates the clips.
         """
-        return self.hear(patches(self.log_mel(audio), step).flatten(0, 1))
+        return self.predict_patches(patches(self.log_mel(audio), step).flatten(0, 1))
 
-    def hear(self, mel: Tensor) -> Tagged:
-        """Hear log-mel patches ``(n, 96, frames)``."""
+    def predict_patches(self, mel: Tensor) -> MusicnnOutput:
+        """Compute the outputs for log-mel patches ``(n, 96, frames)``."""
         x = self.norm(mel[:, None])
         timbre = [part(x) for part in self.timbral]
         rhythm = [part(x) for part in self.temporal]
-        heard = torch.cat([*timbre, *rhythm], dim=1)
-        x = self.middle[0](heard)
-        levels = [heard, x]
+        frontend = torch.cat([*timbre, *rhythm], dim=1)
+        # Three convolutions over time, the last two residual; the output layers take all their levels.
+        x = self.middle[0](frontend)
+        levels = [frontend, x]
         for part in self.middle[1:]:
             x = x + part(x)
             levels.append(x)
@@ -117,7 +118,7 @@ class Musicnn(nn.Module):
         pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(1)
         pooled = self.pooled_norm(pooled)
         embedding = self.dense_norm(F.relu(self.dense(pooled)))
-        return Tagged(self.output(embedding).float(), embedding.float(), pooled)
+        return MusicnnOutput(self.output(embedding).float(), embedding.float(), pooled)
 
 
 class LogMel(nn.Module):
@@ -137,14 +138,14 @@ class LogMel(nn.Module):
 
 
 def patches(mel: Tensor, step: int = PATCH) -> Tensor:
-    """Cut ``(b, 96, frames)`` into ``(b, n, 96, 187)``; what is left at the end is not heard.
+    """Cut ``(b, 96, frames)`` into ``(b, n, 96, 187)``; the rest at the end is dropped.
 
     Raises:
         InputError: if it is shorter than one patch.
     """
     if mel.shape[-1] < PATCH:
         raise InputError(
-            f"musicnn hears patches of {PATCH * HOP / SAMPLE_RATE:.3g} s, but this audio has only "
+            f"musicnn needs patches of {PATCH * HOP / SAMPLE_RATE:.3g} s, but this audio has only "
             f"{(mel.shape[-1] - 1) * HOP / SAMPLE_RATE:.3g} s; give longer audio."
         )
     return mel.unfold(2, PATCH, step).transpose(1, 2)
@@ -162,7 +163,7 @@ class _BatchNorm(nn.BatchNorm1d):
 
 
 class _Timbral(nn.Module):
-    """Filters of 7 frames and most of the spectrum; what they find at any pitch counts."""
+    """Filters of 7 frames and most of the spectrum, maximum over pitch."""
 
     def __init__(self, height: int) -> None:
         super().__init__()
@@ -174,7 +175,7 @@ class _Timbral(nn.Module):
 
 
 class _Temporal(nn.Module):
-    """Long filters over each mel channel by itself; the channel that answers most counts."""
+    """Long filters over single mel channels, maximum over the channels."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -187,16 +188,17 @@ class _Temporal(nn.Module):
 
 
 def _strongest(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm) -> Tensor:
-    """Largest of ``norm(relu(conv(x)))`` over the mel axis, without writing those three out.
+    """Maximum of ``norm(relu(conv(x)))`` over the mel axis, without storing the three results.
 
-    Both functions are monotone in every channel, falling where the norm's weight is negative: there the
-    filter is turned over, so that one maximum finds them all. It is four times faster than word for word.
+    ReLU and norm are monotone in every channel, decreasing where the norm's weight is negative. There the
+    sign of the filter is flipped, so that one maximum serves all channels. This is four times faster than
+    the literal form.
     """
     sign = norm.weight.sign()
     assert conv.bias is not None
     x = x.to(memory_format=torch.channels_last)
-    heard = F.conv2d(x, conv.weight * sign[:, None, None, None], conv.bias * sign, padding=conv.padding)
-    strongest = F.max_pool2d(heard, (heard.shape[2], 1))[:, :, 0]
+    response = F.conv2d(x, conv.weight * sign[:, None, None, None], conv.bias * sign, padding=conv.padding)
+    strongest = F.max_pool2d(response, (response.shape[2], 1))[:, :, 0]
     return norm(F.relu(strongest * sign[:, None]))
 
 
@@ -214,21 +216,21 @@ class _Middle(nn.Module):
 
 @cache
 def load_musicnn(corpus: Corpus) -> Musicnn:
-    """The trained network, frozen and in evaluation mode; loaded once for all who ask.
+    """The trained network, frozen and in evaluation mode; loaded once per process.
 
     Args:
-        corpus: ``MTT`` or ``MSD``, what it was trained on; see the top of this file for who may use which.
+        corpus: ``MTT`` or ``MSD``, what it was trained on; see the top of this file for their roles.
 
     Raises:
         InputError: if the package that ships the weights is not installed.
     """
-    found = importlib.util.find_spec("musicnn")  # it is never imported: that would import TensorFlow
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("musicnn")  # not imported, since that would import TensorFlow
+    if package is None or not package.submodule_search_locations:
         raise InputError(
             "The music tagger's weights are not installed; run "
             "'pip install --no-deps -r requirements-no-deps.txt'."
         )
-    folder = Path(found.submodule_search_locations[0]) / f"{corpus}_musicnn"
+    folder = Path(package.submodule_search_locations[0]) / f"{corpus}_musicnn"
     network = Musicnn(TAGS[corpus])
     missing, unexpected = network.load_state_dict(
         _state(read_tensorflow_checkpoint(f"{folder}/")), strict=False
@@ -252,18 +254,18 @@ _STATISTICS = {
 
 
 def _state(variables: dict[str, NDArray[np.float32]]) -> dict[str, Tensor]:
-    """TensorFlow's variables, numbered in the order of their making, by the names and axes they have here."""
+    """Convert TensorFlow's variables, numbered in order of creation, to the names and axes of `Musicnn`."""
 
     def variable(kind: str, number: int, name: str) -> Tensor:
         return torch.from_numpy(variables[f"{kind}{f'_{number}' if number else ''}/{name}"])
 
     state = {}
     for number, name in enumerate(_NORMS):
-        for theirs, ours in _STATISTICS.items():
-            state[f"{name}.{ours}"] = variable("batch_normalization", number, theirs)
+        for tensorflow_name, torch_name in _STATISTICS.items():
+            state[f"{name}.{torch_name}"] = variable("batch_normalization", number, tensorflow_name)
     for number, name in enumerate(_CONVOLUTIONS):
         kernel = variable("conv2d", number, "kernel")  # (frames, mel channels, in, out)
-        # The middle ones see all their features at once, where TensorFlow had a second axis of one step.
+        # TensorFlow has the middle convolutions in two dimensions, the second of length one.
         weight = kernel.permute(3, 1, 0, 2)[..., 0] if "middle" in name else kernel.permute(3, 2, 1, 0)
         state[f"{name}.conv.weight"] = weight.contiguous()
         state[f"{name}.conv.bias"] = variable("conv2d", number, "bias")

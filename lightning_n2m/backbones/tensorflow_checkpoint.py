@@ -2,7 +2,7 @@
 
 Such a checkpoint is a pair of files: the index is a LevelDB table from a tensor's name to a
 `BundleEntryProto` (type, shape, offset, size), the data file holds the raw little-endian numbers.
-TensorFlow itself weighs half a gigabyte and does not live beside this project's pins.
+TensorFlow itself takes half a gigabyte and conflicts with this project's pinned packages.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_tensorflow_checkpoint(prefix: str | Path) -> dict[str, NDArray[np.float
         Arrays by the variables' names, in TensorFlow's layout.
 
     Raises:
-        InputError: if a file is missing or is no such checkpoint.
+        InputError: if a file is missing or is not such a checkpoint.
     """
     try:
         index = Path(f"{prefix}.index").read_bytes()
@@ -45,7 +45,7 @@ def read_tensorflow_checkpoint(prefix: str | Path) -> dict[str, NDArray[np.float
         return dict(_tensors(index, data))
     except (IndexError, KeyError, ValueError, struct.error) as error:
         raise InputError(
-            f"{prefix}.index is damaged or no TensorFlow checkpoint of one part ({error}); "
+            f"{prefix}.index is damaged or not a TensorFlow checkpoint of one part ({error}); "
             "install its package again."
         ) from error
 
@@ -53,7 +53,7 @@ def read_tensorflow_checkpoint(prefix: str | Path) -> dict[str, NDArray[np.float
 def _tensors(index: bytes, data: bytes) -> Iterator[tuple[str, NDArray[np.float32]]]:
     footer = index[-_FOOTER:]
     if struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
-        raise ValueError("its end is not that of a table")
+        raise ValueError("the magic number of a LevelDB table is missing")
     _, at = _varint(footer, 0)  # the handle of the meta index, which is empty
     _, at = _varint(footer, at)
     for _, handle in _block(index, *_handle(footer[at:])):
@@ -77,7 +77,7 @@ def _handle(at: bytes) -> tuple[int, int]:
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block; each key is stored as what differs from the one before."""
+    """Keys and values of a block; each key is stored as its difference from the previous one."""
     if table[offset + size]:
         raise ValueError("its blocks are compressed")
     block = table[offset : offset + size]
@@ -118,10 +118,10 @@ def _message(data: bytes) -> Fields:
 
 
 def _number(fields: Fields, field: int) -> int:
-    """A whole number; protocol buffers leave out what is zero."""
+    """An integer; protocol buffers omit fields that are zero."""
     value = fields.get(field, [0])[0]
     if not isinstance(value, int):
-        raise ValueError(f"field {field} is no number")
+        raise ValueError(f"field {field} is not an integer")
     return value
 
 
@@ -134,7 +134,7 @@ def _parts(fields: Fields, field: int) -> list[bytes]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and where it ends."""
+    """An integer of seven bits a byte, lowest first, and the position after it."""
     shift = value = 0
     while True:
         byte = data[at]

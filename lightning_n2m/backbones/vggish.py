@@ -1,7 +1,8 @@
 """VGGish (Hershey et al. 2017), the embedding of the paper's first Fréchet distance, from a file of weights.
 
-No package ships its weights. The file that PyTorch users have is ``vggish-10086976.pth``, a conversion of
-Google's checkpoint; this reads it and nothing else.
+No package ships its weights. PyTorch users have ``vggish-10086976.pth``, a conversion of Google's
+checkpoint. The embedding is the output of the last linear layer, before any activation, as the model that the
+paper names exports it (tfhub google/vggish/1): its values can be negative.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class VGGish(nn.Module):
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
             nn.Linear(512 * 4 * 6, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(),
-            nn.Linear(4096, EMBEDDING), nn.ReLU(),
+            nn.Linear(4096, EMBEDDING),  # no ReLU: the published embedding is taken before the activation
         )  # fmt: skip
 
     def log_mel(self, audio: Tensor) -> Tensor:
@@ -50,9 +51,9 @@ class VGGish(nn.Module):
             return torch.log(self.mel(audio.squeeze(1).float()) + 0.01).transpose(1, 2)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel patches ``(n, 96, 64)`` to embeddings ``(n, 128)``, before Google's PCA and quantising."""
+        """Log-mel patches ``(n, 96, 64)`` to embeddings ``(n, 128)``, before activation and PCA."""
         x = self.features(mel[:, None])
-        # The original has channels last: its flat order is time, mel, channel.
+        # The original stores channels last, so the flat order is time, mel, channel.
         return self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
 
 
@@ -69,11 +70,11 @@ def load_vggish(path: str | Path) -> VGGish:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         missing, unexpected = network.load_state_dict(state, strict=False)
-    except Exception as error:  # whatever bytes make of the unpickler
+    except Exception as error:  # damaged bytes raise many types of error in the unpickler
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path} cannot be read as VGGish weights ({reason}); give vggish-10086976.pth."
         ) from error
     if unexpected or any(not key.startswith("mel.") for key in missing):
-        raise InputError(f"{path} holds another network than VGGish; give vggish-10086976.pth.")
+        raise InputError(f"{path} holds a network other than VGGish; give vggish-10086976.pth.")
     return network.eval().requires_grad_(False)
