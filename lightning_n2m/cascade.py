@@ -191,7 +191,12 @@ class Cascade(LightningModule):
         return signal
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[GeneratedClip]:
-        """Music for a batch of `lightning_n2m.data.prompts.Prompts`."""
+        """Music for a batch of `lightning_n2m.data.prompts.Prompts`.
+
+        An empty batch, of a rank that has fewer prompts than others, gives no music.
+        """
+        if not batch:
+            return []
         audio = self.generate([item["prompt"] for item in batch], [item["variation"] for item in batch])
         stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self._row]
         shared = {"seed": self.seed, "seconds": self.seconds, "negative": self.negative, "stages": stages}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightning_n2m.data.evaluation_set import EvaluationSet
 from lightning_n2m.errors import InputError
+
+T = TypeVar("T")
 
 
 class Prompts(LightningDataModule):
@@ -68,7 +71,7 @@ class Prompts(LightningDataModule):
             for prompt in self.prompts()
             for variation in range(self.variations)
         ]
-        return DataLoader(items, batch_size=self.batch_size, collate_fn=_as_list)  # type: ignore[arg-type]
+        return self._loader(items, self.batch_size)
 
     def test_dataloader(self) -> DataLoader:
         """Batches of ``{"prompt": ..., "key": ..., "variation": ..., "seconds": ...}``: one clip a prompt.
@@ -90,8 +93,29 @@ class Prompts(LightningDataModule):
             }
             for number, item in enumerate(self.evaluation_set.items())
         ]
-        return DataLoader(items, batch_size=max(4, self.batch_size), collate_fn=_as_list)  # type: ignore[arg-type]
+        return self._loader(items, max(4, self.batch_size))
+
+    def _loader(self, items: list[dict[str, Any]], batch_size: int) -> DataLoader:
+        """Batches of this rank's share of the items; every rank has the same number of batches."""
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        batches = share_of_rank(items, batch_size, rank, ranks)
+        return DataLoader(batches, batch_size=1, collate_fn=_first)  # type: ignore[arg-type]
 
 
-def _as_list(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return items
+def share_of_rank(items: Sequence[T], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[T]]:
+    """Batches of one rank's share of the items, the last ones empty where another rank has more.
+
+    Args:
+        items: The items of all ranks.
+        batch_size: Items of a batch.
+        rank: Number of this rank.
+        ranks: Number of ranks.
+    """
+    share = items[rank::ranks]
+    largest_share = len(items[::ranks])
+    return [list(share[start : start + batch_size]) for start in range(0, largest_share, batch_size)]
+
+
+def _first(batches: list[list[Any]]) -> list[Any]:
+    # A copy: the evaluation removes prompts from the batch.
+    return list(batches[0])
