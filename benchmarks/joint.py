@@ -1,4 +1,4 @@
-"""The joint model of the starter beside a score that needs no training, on held-out tracks."""
+"""The joint model of the starter beside a training-free score, on held-out tracks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_n2m.mulan.bundle import load_towers
 from lightning_n2m.mulan.feature_cache import CachedFeatures, cached_features
 from lightning_n2m.mulan.joint import average
 from lightning_n2m.mulan.pairs import PairText, tags_of
-from lightning_n2m.mulan.retrieval import Retrieval, tags_worth_asking
+from lightning_n2m.mulan.retrieval import Retrieval, tags_worth_asking  # prose: allow
 from lightning_n2m.mulan.retrieval import measure as retrieve
 from lightning_n2m.mulan.text_tower import TextTower
 
@@ -27,20 +27,20 @@ PEER = "MiniLM to 'TAG music' times musicnn-MSD"
 
 
 class TrainingFree:
-    """What a text and the tags that are heard have in common, by two frozen networks alone.
+    """Similarity of a text and a clip's tags, by two frozen networks.
 
-    A text is its cosine with "TAG music" for each of the 50 tags, a clip how much more than usual each tag
-    is heard; both are centred, and the score is their product.
+    The vector of a text is its cosine with "TAG music" for each of the 50 tags. The vector of a clip is the
+    excess of each tag's log-odds over its mean. Both are centred, and the score is their product.
 
     Args:
         text: Any text tower, of which only the frozen part is used.
-        heard: Clips that say what is usual.
+        training: Features of training clips, which give mean and scale of each tag.
     """
 
-    def __init__(self, text: TextTower, heard: Sequence[CachedFeatures]) -> None:
+    def __init__(self, text: TextTower, training: Sequence[CachedFeatures]) -> None:
         self.text, self.tagger = text, load_musicnn("MSD")
         self.tags = self._read([f"{tag.lower()} music" for tag in self.tagger.tags])
-        logits = torch.cat([self._logits(part) for part in heard])
+        logits = torch.cat([self._logits(part) for part in training])
         self.mean, self.std = logits.mean(dim=0), logits.std(dim=0)
 
     def _read(self, texts: Sequence[str]) -> Tensor:
@@ -57,8 +57,8 @@ class TrainingFree:
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts, ``(n, 50)``."""
-        found = self._read(texts) @ self.tags.T
-        return normalize(found - found.mean(dim=1, keepdim=True), dim=-1)
+        cosines = self._read(texts) @ self.tags.T
+        return normalize(cosines - cosines.mean(dim=1, keepdim=True), dim=-1)
 
 
 @torch.no_grad()
@@ -66,37 +66,45 @@ def compare(build: Path, weights: Path = WEIGHTS, split: str = "test") -> tuple[
     """Retrieval of the trained towers and of the training-free score, on the same clips and texts."""
     towers = load_towers(weights)
 
-    def hear(split: str) -> list[CachedFeatures]:
+    def features_of(split: str) -> list[CachedFeatures]:
         return [
             cached_features(towers.audio, file, build / "features")
             for file in find_shards([build / "shards"], split)
         ]
 
-    held_out = hear(split)
-    free = TrainingFree(towers.text, hear("train"))
+    held_out = features_of(split)
+    free = TrainingFree(towers.text, features_of("train"))
     clips = [clip for part in held_out for clip in part.clips]
     queries = [PairText().query(clip) for clip in clips]
-    tracks, tags = [clip.track_id for clip in clips], [tags_of(clip) for clip in clips]
-    asked = tags_worth_asking(tags)
+    tracks = [clip.track_id for clip in clips]
+    tags = [tags_of(clip) for clip in clips]
+    queried_tags = tags_worth_asking(tags)  # prose: allow
     windows = torch.cat([torch.from_numpy(part.features.copy()) for part in held_out])
-    ours = average(towers.audio_vectors(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]))
-    theirs = torch.cat([free.audio(part) for part in held_out])
+    tower_vectors = average(towers.audio_vectors(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]))
+    free_vectors = torch.cat([free.audio(part) for part in held_out])
     return (
-        retrieve(ours, towers.text_vectors(queries), tracks, tags, asked, towers.text_vectors(asked)),
-        retrieve(theirs, free.texts(queries), tracks, tags, asked, free.texts(asked)),
+        retrieve(
+            tower_vectors,
+            towers.text_vectors(queries),
+            tracks,
+            tags,
+            queried_tags,
+            towers.text_vectors(queried_tags),
+        ),
+        retrieve(free_vectors, free.texts(queries), tracks, tags, queried_tags, free.texts(queried_tags)),
     )
 
 
 def measure() -> Iterable[Result]:
-    ours, free = compare(corpus())
+    towers, free = compare(corpus())
     for name, part, other in (
-        ("text to audio", ours.text_to_audio, free.text_to_audio),
-        ("audio to text", ours.audio_to_text, free.audio_to_text),
+        ("text to audio", towers.text_to_audio, free.text_to_audio),
+        ("audio to text", towers.audio_to_text, free.audio_to_text),
     ):
         for k, share in part.items():
-            beside = f"training-free {other[k]:.3f}, chance {ours.chance[k]:.3f}"
+            beside = f"training-free {other[k]:.3f}, chance {towers.chance[k]:.3f}"
             print(f"joint: recall at {k}, {name}: {share:.3f}, {beside}", file=sys.stderr)
-    of = f"{ours.clips} held-out clips"
-    recalls = ours.text_to_audio[10], free.text_to_audio[10]
+    of = f"{towers.clips} held-out clips"
+    recalls = towers.text_to_audio[10], free.text_to_audio[10]
     yield Result(f"joint: recall at 10, text to audio, {of}", *recalls, PEER, "share", 1.0)
-    yield Result(f"joint: AUC of {ours.tags} tags, {of}", ours.tag_auc, free.tag_auc, PEER, "area", 1.0)
+    yield Result(f"joint: AUC of {towers.tags} tags, {of}", towers.tag_auc, free.tag_auc, PEER, "area", 1.0)

@@ -1,10 +1,11 @@
-"""Held-out pieces whose combination of lead, genre and tempo is set apart, and the other ones.
+"""Held-out pieces whose combination of lead, genre and tempo never occurs in training, and the others.
 
 ``python -m lightning_n2m test ... --data.evaluation_set benchmarks.reserved.Reserved`` (project's folder).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from data_pipeline.starter_corpus.description import Truth, is_reserved
@@ -13,17 +14,23 @@ from lightning_n2m.evaluation.evaluation_sets import Starter
 
 
 class Reserved(Starter):
-    """Of the held-out pieces those alone whose combination of lead, genre and tempo is set apart."""
+    """Held-out pieces whose combination of lead, genre and tempo never occurs in training."""
 
-    def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
-        return super()._chosen([x for x in items if x.truth and is_reserved(_truth(x.truth))], clips)
+    def _select(
+        self, items: Sequence[EvaluationItem], clips: int | None, seed: str | None = None
+    ) -> list[EvaluationItem]:
+        reserved = [item for item in items if item.truth and is_reserved(_truth(item.truth))]
+        return super()._select(reserved, clips, seed)
 
 
 class Unreserved(Starter):
-    """Of the held-out pieces those whose combination is heard in training, in other pieces."""
+    """Held-out pieces whose combination occurs in training, in other pieces."""
 
-    def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
-        return super()._chosen([x for x in items if x.truth and not is_reserved(_truth(x.truth))], clips)
+    def _select(
+        self, items: Sequence[EvaluationItem], clips: int | None, seed: str | None = None
+    ) -> list[EvaluationItem]:
+        others = [item for item in items if item.truth and not is_reserved(_truth(item.truth))]
+        return super()._select(others, clips, seed)
 
 
 def _truth(facts: dict[str, Any]) -> Truth:

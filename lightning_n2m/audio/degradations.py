@@ -1,4 +1,4 @@
-"""Known damage, which a judge of sound must put in order: noise at a given level, lost treble."""
+"""Degradations of known strength, by which distances are checked: noise and low-pass filters."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def add_noise(audio: Tensor, snr: float, seed: int = 0) -> Tensor:
 
 
 def white_noise(audio: Tensor, seed: int = 0) -> Tensor:
-    """Nothing but white noise, as loud as each clip ``(b, 1, t)`` was."""
+    """White noise with the power of each clip ``(b, 1, t)``."""
     return audio.square().mean(dim=-1, keepdim=True).sqrt() * _noise(audio, seed)
 
 
 def low_pass(audio: Tensor, sample_rate: int, cutoff: float) -> Tensor:
-    """Clips ``(b, 1, t)`` without anything above ``cutoff`` Hz."""
+    """Clips ``(b, 1, t)`` without frequencies above ``cutoff`` Hz."""
     spectrum = torch.fft.rfft(audio)
     frequencies = torch.fft.rfftfreq(audio.shape[-1], 1 / sample_rate, device=audio.device)
     return torch.fft.irfft(spectrum * (frequencies <= cutoff), n=audio.shape[-1])
 
 
 def _noise(audio: Tensor, seed: int) -> Tensor:
-    # Every clip gets the same noise whatever batch it comes in.
+    # Every clip gets the same noise in any batch.
     generator = torch.Generator().manual_seed(derive_seed(seed, "damage"))
     return torch.randn(audio.shape[-1], generator=generator).to(audio)

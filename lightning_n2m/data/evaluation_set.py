@@ -1,66 +1,93 @@
-"""The interface of an evaluation set: prompts, and the real music that they describe."""
+"""The interface of an evaluation set: prompts, and the reference recordings that they describe."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from lightning_n2m.audio.io import read, to_mono
+from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.errors import InputError
 from lightning_n2m.seeding import derive_seed
 
+# Keys become file names and parts of a page.
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
+
 
 @dataclass(frozen=True)
 class EvaluationItem:
-    """One prompt and its real clip.
+    """One prompt and its reference clip.
 
     Args:
-        key: Name of the clip, unique in its set.
-        prompt: What the cascade is asked for.
-        truth: Facts known exactly of the real clip.
-        place: File or shard that holds it.
+        key: Name of the clip, unique in its set; the name of its files.
+        prompt: Text that the cascade generates from.
+        truth: Facts known exactly of the reference clip.
+        place: File or shard that holds the reference clip.
+        seconds: Length of the reference clip; null if only its file says so.
     """
 
     key: str
     prompt: str
     truth: dict[str, Any] = field(default_factory=dict)
     place: str = ""
+    seconds: float | None = None
 
 
 class EvaluationSet(ABC):
-    """Where the prompts come from and how long the clips are that answer them.
+    """Prompts, their reference clips, and the length of generated clips and evaluated excerpts.
 
     Attributes:
         name: Name of the set.
-        seconds: Length to generate; the middle 10 s are judged (section 5.1 of the paper).
-        training: Shards of the training music, the reference of Fréchet distances and what may be
-            memorised; where there are none, the set's own music is the reference, as in the paper.
+        seconds: Length of the generated clips.
+        excerpt_seconds: Length of the excerpt that is evaluated: the middle 10 s (section 5.1 of the paper).
+        training: Shards of the training music: the reference of distances, and what may be memorised.
+            Without any, the set's own recordings are the reference, as in the paper.
     """
 
     name: str
     seconds: float
     training: list[str]
+    excerpt_seconds: float = 10.0
 
     @abstractmethod
     def items(self) -> list[EvaluationItem]:
-        """All prompts, in an order that does not change when fewer are taken."""
+        """All prompts, in an order that stays the same when fewer are taken."""
 
-    def real(self, items: list[EvaluationItem], sample_rate: int) -> Iterator[tuple[str, Tensor]]:
-        """Keys and real audio ``(1, t)``, in any order."""
+    def references(self, items: Sequence[EvaluationItem], sample_rate: int) -> Iterator[tuple[str, Tensor]]:
+        """Keys and reference audio ``(1, t)``, one after another in any order."""
         for item in items:
             yield item.key, load_clip(item.place, sample_rate)
 
-    def _chosen(self, items: list[EvaluationItem], clips: int | None) -> list[EvaluationItem]:
+    def reference_seconds(self, item: EvaluationItem) -> float:
+        """Length of the reference clip of an item."""
+        return probe(item.place).duration if item.seconds is None else item.seconds
+
+    def _select(
+        self, items: Sequence[EvaluationItem], clips: int | None, seed: str | None = None
+    ) -> list[EvaluationItem]:
+        """The first ``clips`` items of an order drawn by ``seed``, the set's name by default.
+
+        Raises:
+            InputError: if there are no items, or a key cannot be a file name.
+        """
         if not items:
             raise InputError(
                 f"The evaluation set {self.name} is empty; check data.evaluation_set's files and folders."
             )
-        return sorted(items, key=lambda item: derive_seed(0, self.name, item.key))[:clips]
+        if clips is not None and clips < 1:
+            raise InputError(f"data.evaluation_set.clips is {clips}; give a number above 0.")
+        for item in items:
+            if not _KEY.fullmatch(item.key):
+                raise InputError(
+                    f"{item.key[:80]!r} of the evaluation set {self.name} cannot be a file name; use "
+                    "letters, digits, '-', '_' and '.' only."
+                )
+        return sorted(items, key=lambda item: derive_seed(0, seed or self.name, item.key))[:clips]
 
 
 def load_clip(source: str | bytes, sample_rate: int) -> Tensor:

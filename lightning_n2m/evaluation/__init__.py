@@ -1,5 +1,8 @@
-"""Floor 2: judges of music that never took part in making it.
+"""Evaluation of cascades: prompts with reference recordings, embeddings, metrics, and a report.
 
-The roles of the two taggers are fixed: musicnn trained on MagnaTagATune judges, musicnn trained on the
-Million Song Dataset may label training data and is not heard here.
+A metric is a function in `lightning_n2m.evaluation.metrics`, listed in its ``METRICS``. It takes an
+`EvaluationData` and yields `MetricValue` objects; bounds, report, plots and files follow from those.
+
+Evaluation models take no part in training or labelling: musicnn trained on MagnaTagATune evaluates,
+musicnn trained on the Million Song Dataset may label training data and is not used here.
 """

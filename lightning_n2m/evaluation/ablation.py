@@ -1,6 +1,7 @@
 """The paper's ablations (figures 2 and 3) for any cascade: guidance, schedule, number of steps, sampler.
 
-Beside them, the cascade as its config has it and as the paper samples it, all steps of table 7 taken.
+Beside them, the cascade as its config has it and as in the paper: step lists of table 7, sampler, gamma and
+guidance of table 3.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lightning_n2m.diffusion.sampler import Method
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.metric import read_metrics
+from lightning_n2m.storage import write_atomic
 
 _SCHEDULES = {
     "waveform": {
@@ -33,9 +35,32 @@ _SCHEDULES = {
         "refiner": {"front": "spectrogram_vocoder", "back": "spectrogram_vocoder reversed"},
     },
 }
-_PAPER = {
-    "waveform": {"generator": "waveform_generator", "refiner": "waveform_cascader"},
-    "spectrogram": {"generator": "spectrogram_generator", "refiner": "spectrogram_vocoder"},
+
+
+@dataclass(frozen=True)
+class PaperSampling:
+    """Sampling of one stage in the paper (tables 3 and 7).
+
+    Args:
+        step_schedule: Step list.
+        gamma: Stochasticity of the ancestral sampler.
+        guidance: Guidance scale; none for a stage without text.
+    """
+
+    step_schedule: str
+    gamma: float
+    guidance: float | None
+
+
+PAPER = {
+    "waveform": {
+        "generator": PaperSampling("waveform_generator", 0, 10),
+        "refiner": PaperSampling("waveform_cascader", 1, 5),
+    },
+    "spectrogram": {
+        "generator": PaperSampling("spectrogram_generator", 0, 5),
+        "refiner": PaperSampling("spectrogram_vocoder", 0, None),
+    },
 }
 _METHODS: tuple[Method, ...] = ("ancestral", "ddim", "dpm++2m", "sde-dpm++2m")
 
@@ -45,8 +70,8 @@ class Variation:
     """One point of an ablation.
 
     Args:
-        group: What is varied, for example ``generator guidance``.
-        value: To what.
+        group: Name of the varied setting, for example ``generator guidance``.
+        value: Its value.
         options: Command-line options of ``test`` that set it.
     """
 
@@ -63,51 +88,63 @@ class Variation:
 def variations(
     route: str, scales: Sequence[float], totals: Sequence[int], guided_refiner: bool
 ) -> list[Variation]:
-    """All points: each setting is varied alone, the others stay as the config has them.
+    """All points: one setting is varied at a time, the others stay as the config has them.
 
     Args:
         route: ``waveform`` or ``spectrogram``.
         scales: Guidance scales.
         totals: Numbers of steps.
-        guided_refiner: Whether the refiner hears the prompt, without which it knows no guidance.
+        guided_refiner: Whether the refiner takes the prompt, without which it has no guidance.
     """
-    whole = [
-        f"--model.{stage}.{option}"
-        for stage, name in _PAPER[route].items()
-        for option in (
-            f"step_schedule={name}",
-            f"num_steps={len(step_times(name)) - 1}",
-            "reverse_schedule=false",
-            "method=ancestral",
-        )
+    as_in_paper = [
+        option for stage, sampling in PAPER[route].items() for option in _paper_options(stage, sampling)
     ]
-    found = [
-        Variation("sampling", what, (*options, "--evaluation.refiner_clips=0"))
-        for what, options in {"config": (), "paper": whole}.items()
+    no_refiner = "--evaluation.refiner_clips=0"
+    points = [
+        Variation("sampling", value, (*options, no_refiner))
+        for value, options in {"config": (), "paper": as_in_paper}.items()
     ]
     for stage in ("generator", "refiner"):
-
-        def vary(what: str, value: object, *options: str, stage: str = stage) -> None:
-            # A refiner is also judged by itself, on real low-fidelity input.
-            alone = "--evaluation.refiner_clips=16" if stage == "refiner" else "--evaluation.refiner_clips=0"
+        # A refiner is also evaluated on ground-truth input.
+        clips = "--evaluation.refiner_clips=16" if stage == "refiner" else no_refiner
+        for name, value, options in _stage_variations(route, stage, scales, totals, guided_refiner):
             chosen = tuple(f"--model.{stage}.{option}" for option in options)
-            found.append(Variation(f"{stage} {what}", str(value), (*chosen, alone)))
+            points.append(Variation(f"{stage} {name}", value, (*chosen, clips)))
+    return points
 
-        if stage == "generator" or guided_refiner:
-            for scale in scales:
-                vary("guidance", f"{scale:g}", f"guidance={scale:g}")
-        for word, name in {**_SCHEDULES[route][stage], "uniform": "uniform"}.items():
-            steps, _, turned = name.partition(" ")
-            vary("schedule", word, f"step_schedule={steps}", f"reverse_schedule={str(bool(turned)).lower()}")
-        for total in totals:
-            vary("steps", total, f"num_steps={total}")
-        for method in _METHODS:
-            vary("sampler", method, f"method={method}")
-    return found
+
+def _paper_options(stage: str, sampling: PaperSampling) -> list[str]:
+    options = [
+        f"--model.{stage}.step_schedule={sampling.step_schedule}",
+        f"--model.{stage}.num_steps={len(step_times(sampling.step_schedule)) - 1}",
+        f"--model.{stage}.reverse_schedule=false",
+        f"--model.{stage}.method=ancestral",
+        f"--model.{stage}.gamma={sampling.gamma:g}",
+    ]
+    if sampling.guidance is not None:
+        options.append(f"--model.{stage}.guidance={sampling.guidance:g}")
+    return options
+
+
+def _stage_variations(
+    route: str, stage: str, scales: Sequence[float], totals: Sequence[int], guided_refiner: bool
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Setting, value and options of each variation of a stage."""
+    if stage == "generator" or guided_refiner:
+        for scale in scales:
+            yield "guidance", f"{scale:g}", (f"guidance={scale:g}",)
+    for value, name in {**_SCHEDULES[route][stage], "uniform": "uniform"}.items():
+        schedule, _, reverse = name.partition(" ")
+        options = (f"step_schedule={schedule}", f"reverse_schedule={str(bool(reverse)).lower()}")
+        yield "schedule", value, options
+    for total in totals:
+        yield "steps", str(total), (f"num_steps={total}",)
+    for method in _METHODS:
+        yield "sampler", method, (f"method={method}",)
 
 
 def ablate(args: Sequence[str], test: Callable[[list[str]], object]) -> None:
-    """Run every variation that is not there yet, and plot all of them.
+    """Run every variation that has not been run yet, and plot all of them.
 
     Args:
         args: ``-c CONFIG --output FOLDER`` and, if wanted, ``--scales``, ``--totals``, ``--groups``; all
@@ -131,7 +168,7 @@ def ablate(args: Sequence[str], test: Callable[[list[str]], object]) -> None:
             print(f"{number}/{len(chosen)}: {variation.group} {variation.value}", flush=True)
             test([
                 "test", f"--config={options.config}", "--model.super_resolution=null",
-                f"--evaluation.folder={place}", *variation.options, *rest,
+                "--evaluation.one_seed_clips=0", f"--evaluation.folder={place}", *variation.options, *rest,
             ])  # fmt: skip
         _plot(folder, [v for v in chosen if (folder / v.folder / "evaluation.json").is_file()])
     print(folder / "ablation.png")
@@ -163,38 +200,36 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _cascade(config: str) -> tuple[str, bool]:
-    """Route of a cascade's config, and whether its refiner hears the prompt."""
+    """Route of a cascade's config, and whether its refiner takes the prompt."""
     try:
         known = yaml.safe_load(Path(config).read_text(encoding="utf-8"))["model"]["init_args"]
         stage = Path(known["refiner"]["folder"]) / "config.yaml"
         kind = yaml.safe_load(stage.read_text(encoding="utf-8"))["model"]["class_path"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(
-            f"{config} is no config of a cascade ({error!r}); give one such as configs/cascade/waveform.yaml."
+            f"{config} is not a config of a cascade ({error!r}); give one such as "
+            "configs/cascade/waveform.yaml."
         ) from error
     cascader = kind.endswith("WaveformCascader")
     return ("waveform" if cascader else "spectrogram"), cascader
 
 
 def _plot(folder: Path, done: Sequence[Variation]) -> None:
-    """Distance against similarity, a panel a group, as in figure 2; and all numbers as JSON."""
+    """Distance against similarity, one panel per group, as in figure 2; and all values as JSON."""
     rows = []
     for variation in done:
-        figures = {
-            f.name.partition(": ")[2]: f for f in read_metrics(folder / variation.folder / "evaluation.json")
-        }
-        rows.append({
-            "group": variation.group,
-            "value": variation.value,
-            **{name: None if math.isnan(f.value) else f.value for name, f in figures.items()},
-        })  # fmt: skip
-    (folder / "ablation.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        metrics = read_metrics(folder / variation.folder / "evaluation.json")
+        values = {row.name.partition(": ")[2]: row.value for row in metrics if math.isfinite(row.value)}
+        rows.append({"group": variation.group, "value": variation.value, **values})
+    write_atomic(folder / "ablation.json", json.dumps(rows, indent=1))
     groups = list(dict.fromkeys(row["group"] for row in rows))
     plot = Plot(figsize=(4 * len(groups), 3.2), layout="constrained")
     for axes, group in zip(plot.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
         points = [row for row in rows if row["group"] == group]
-        distance = next(name for name in points[0] if name.startswith("FAD") and "real" not in name)
-        similar = next(name for name in points[0] if name.startswith("text-audio"))
+        # Few clips give fewer metrics; a panel shows the points that have both.
+        distance = next((name for name in points[0] if name.startswith("FAD")), "FAD")
+        similar = next((name for name in points[0] if name.startswith("text-audio")), "text-audio similarity")
+        points = [row for row in points if distance in row and similar in row]
         axes.plot([p[similar] for p in points], [p[distance] for p in points], "o-")
         for p in points:
             axes.annotate(p["value"], (p[similar], p[distance]))

@@ -1,28 +1,29 @@
-"""Whether clips have what their prompts ask for: families of instruments, drums, genre, tempo, key."""
+"""Scores of requested attributes: instrument families, drums, genre, tempo, key."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from lightning_n2m.evaluation.linear_probe import Probe, fit_probe
+from lightning_n2m.evaluation.linear_probe import LinearProbe
 from lightning_n2m.evaluation.prompt_attributes import PromptAttributes
-from lightning_n2m.evaluation.reference_embeddings import Reference
 from lightning_n2m.evaluation.tempo_key import same_key, same_tempo
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class AttributePredictions:
-    """What the attribute judges hear in a set of clips, in order.
+    """Predicted attributes of a set of clips, in order.
 
     Args:
-        embedding: The judging tagger's mean embedding, ``(clips, 200)``.
-        tempo: Beats a minute, nan where not estimated.
+        embedding: The evaluating tagger's mean embedding, ``(clips, 200)``, input of the linear probes.
+        tempo: Beats per minute, NaN where not estimated.
         key: Tonic and mode, none where not estimated.
     """
 
@@ -32,181 +33,118 @@ class AttributePredictions:
 
 
 @dataclass(frozen=True)
-class Score:
-    """An adherence with its chance and its ceiling.
+class AttributeScore:
+    """Share of requests that clips fulfil, with chance level and the score of reference recordings.
 
     Args:
-        value: Share of what was asked that is heard in the generated clips.
-        chance: The same with the real clips of other prompts.
-        ceiling: The same with the real clips themselves: as good as this judge can tell.
-        n: Askings.
-        judge: The judge and its accuracy.
+        value: Share of the requests that the generated clips fulfil; NaN without requests.
+        chance: The same for the reference clips of other prompts.
+        reference: The same for the reference clips themselves, the highest score to expect.
+        n: Number of requests.
     """
 
     value: float
     chance: float
-    ceiling: float
+    reference: float
     n: int
-    judge: str
-
-
-class AttributeProbes:
-    """Probes fitted to training music of known truth, and tempo and key estimators.
-
-    Args:
-        training: Training clips of known truth.
-
-    Raises:
-        ValueError: if no clip's truth is known.
-    """
-
-    def __init__(self, training: Reference) -> None:
-        known = training.where(lambda clip: bool(clip.truth))
-        if not known.clips:
-            raise ValueError("attribute judges are fitted to clips of known truth, and there are none")
-        heard = mean_embedding(known)
-        truth = [clip.truth for clip in known.clips]
-        self.families = fit_probe(heard, [t["families"] for t in truth])
-        self.drums = fit_probe(heard, [["drums"] if t["drums"] else [] for t in truth])
-        self.genres = fit_probe(heard, [[t["genre"]] for t in truth], exclusive=True)
-        self.n = len(known.clips)
-
-    def accuracy(self, held_out: Reference) -> dict[str, tuple[float, int]]:
-        """Accuracy of the probes on held-out real clips of known truth, and on how many.
-
-        Families: mean of hits and correct rejections; drums: share of right answers; genre: share of
-        clips whose genre is among the three best.
-        """
-        known = held_out.where(lambda clip: bool(clip.truth))
-        heard, n = mean_embedding(known), len(known.clips)
-        truth = [clip.truth for clip in known.clips]
-        families = torch.tensor([[f in t["families"] for f in self.families.labels] for t in truth])
-        said = self.families.scores(heard) > 0
-        hits = float((said & families).sum() / families.sum())
-        rejections = float((~said & ~families).sum() / (~families).sum())
-        drums = torch.tensor([t["drums"] for t in truth])
-        top = self.genres.top(heard, 3)
-        return {
-            "families": ((hits + rejections) / 2, n),
-            "drums": (float((self.drums.predict(heard, "drums") == drums).double().mean()), n),
-            "genre": (sum(t["genre"] in best for t, best in zip(truth, top, strict=True)) / n, n),
-        }
-
-
-def mean_embedding(reference: Reference) -> Tensor:
-    """Mean of the judging tagger's embeddings, ``(clips, 200)``."""
-    return reference.patches.mean(dim=1)
 
 
 def family_score(
-    probe: Probe,
-    asked: Sequence[PromptAttributes],
-    made: AttributePredictions,
-    real: AttributePredictions,
-    accuracy: str,
-) -> Score:
-    """Families that prompts name, where the judge hears them in the real clip."""
-
-    def heard(ear: AttributePredictions, shift: int = 0) -> Tensor:
-        return probe.scores(ear.embedding.roll(shift, 0)) > 0
-
-    wanted = torch.tensor([[label in a.families for label in probe.labels] for a in asked])
-    cases = wanted & heard(real)
+    probe: LinearProbe,
+    requests: Sequence[PromptAttributes],
+    generated: AttributePredictions,
+    reference: AttributePredictions,
+) -> AttributeScore:
+    """Instrument families that prompts name and that the probe finds in the reference clip."""
+    present = probe.scores(generated.embedding) > 0
+    present_in_reference = probe.scores(reference.embedding) > 0
+    named = torch.tensor([[label in r.families for label in probe.labels] for r in requests])
+    cases = named & present_in_reference
     n = int(cases.sum())
-    others = torch.stack([heard(real, shift) for shift in range(1, len(asked))]).double().mean(dim=0)
-    return Score(_share(heard(made)[cases]), float(others[cases].mean()) if n else math.nan, 1.0, n, accuracy)
+    if not n or len(requests) < 2:
+        return AttributeScore(math.nan, math.nan, math.nan, n)
+    # Chance: the mean over all other reference clips.
+    others = present_in_reference.double().sum(dim=0) - present_in_reference.double()
+    chance = others / (len(requests) - 1)
+    return AttributeScore(_share(present[cases]), float(chance[cases].mean()), 1.0, n)
 
 
 def drums_score(
-    probe: Probe,
-    asked: Sequence[PromptAttributes],
-    made: AttributePredictions,
-    real: AttributePredictions,
-    accuracy: str,
-) -> Score:
-    """Drums there or not, where the prompt says which."""
-    rows = [i for i, a in enumerate(asked) if a.drums is not None]
-    wanted = torch.tensor([bool(asked[i].drums) for i in rows])
+    probe: LinearProbe,
+    requests: Sequence[PromptAttributes],
+    generated: AttributePredictions,
+    reference: AttributePredictions,
+) -> AttributeScore:
+    """Drums present or absent, where the prompt says which."""
+    rows = [i for i, request in enumerate(requests) if request.drums is not None]
+    if not rows:
+        return AttributeScore(math.nan, math.nan, math.nan, 0)
+    requested = torch.tensor([bool(requests[i].drums) for i in rows])
 
-    def right(ear: AttributePredictions) -> Tensor:
-        return probe.predict(ear.embedding, "drums")[rows] == wanted
+    def is_right(predictions: AttributePredictions) -> Tensor:
+        return probe.predict(predictions.embedding, "drums")[rows] == requested
 
-    share = float(probe.predict(real.embedding, "drums").double().mean())
-    chance = float(torch.where(wanted, share, 1 - share).mean()) if rows else math.nan
-    return Score(_share(right(made)), chance, _share(right(real)), len(rows), accuracy)
+    share = float(probe.predict(reference.embedding, "drums").double().mean())
+    chance = float(torch.where(requested, share, 1 - share).mean())
+    return AttributeScore(_share(is_right(generated)), chance, _share(is_right(reference)), len(rows))
 
 
 def genre_score(
-    probe: Probe,
-    asked: Sequence[PromptAttributes],
-    made: AttributePredictions,
-    real: AttributePredictions,
-    accuracy: str,
-) -> Score:
-    """Genre of the prompt among the judge's three best."""
-
-    def right(ear: AttributePredictions, a: PromptAttributes, place: int) -> bool:
-        return a.genre in best[id(ear)][place]
-
-    best = {id(ear): probe.top(ear.embedding, 3) for ear in (made, real)}
-    return _matched(
-        asked, made, real, lambda a: a.genre is not None and a.genre in probe.labels, right, accuracy
+    probe: LinearProbe,
+    requests: Sequence[PromptAttributes],
+    generated: AttributePredictions,
+    reference: AttributePredictions,
+) -> AttributeScore:
+    """Genre of the prompt among the three most probable."""
+    top_generated, top_reference = (probe.top(x.embedding, 3) for x in (generated, reference))
+    return _matching_score(
+        [request.genre if request.genre in probe.labels else None for request in requests],
+        lambda genre, clip: genre in top_generated[clip],
+        lambda genre, clip: genre in top_reference[clip],
     )
 
 
 def tempo_score(
-    asked: Sequence[PromptAttributes], made: AttributePredictions, real: AttributePredictions, accuracy: str
-) -> Score:
-    """Tempo within 8 % of the one that the prompt gives, octave errors forgiven."""
-
-    def right(ear: AttributePredictions, a: PromptAttributes, place: int) -> bool:
-        assert a.tempo is not None
-        return ear.tempo[place] > 0 and same_tempo(ear.tempo[place], a.tempo)
-
-    return _matched(asked, made, real, lambda a: a.tempo is not None, right, accuracy)
+    requests: Sequence[PromptAttributes], generated: AttributePredictions, reference: AttributePredictions
+) -> AttributeScore:
+    """Tempo within 8 % of the requested one, up to octave errors."""
+    return _matching_score(
+        [request.tempo for request in requests],
+        lambda tempo, clip: same_tempo(generated.tempo[clip], tempo),
+        lambda tempo, clip: same_tempo(reference.tempo[clip], tempo),
+    )
 
 
 def key_score(
-    asked: Sequence[PromptAttributes], made: AttributePredictions, real: AttributePredictions, accuracy: str
-) -> Score:
-    """Tonic and mode as the prompt says."""
+    requests: Sequence[PromptAttributes], generated: AttributePredictions, reference: AttributePredictions
+) -> AttributeScore:
+    """Tonic and mode as requested."""
 
-    def right(ear: AttributePredictions, a: PromptAttributes, place: int) -> bool:
-        heard = ear.key[place]
-        assert a.key is not None
-        return heard is not None and same_key(heard, *a.key)
+    def is_key(predicted: tuple[str, str] | None, requested: tuple[str, str]) -> bool:
+        return predicted is not None and same_key(predicted, *requested)
 
-    return _matched(asked, made, real, lambda a: a.key is not None, right, accuracy)
+    return _matching_score(
+        [request.key for request in requests],
+        lambda key, clip: is_key(generated.key[clip], key),
+        lambda key, clip: is_key(reference.key[clip], key),
+    )
 
 
-def _matched(
-    asked: Sequence[PromptAttributes],
-    made: AttributePredictions,
-    real: AttributePredictions,
-    concerns: Callable[[PromptAttributes], bool],
-    right: Callable[[AttributePredictions, PromptAttributes, int], bool],
-    accuracy: str,
-) -> Score:
-    """Share of the prompts that a judge finds met, by their own clips and by all other such clips."""
-    rows = [i for i, a in enumerate(asked) if concerns(a)]
-    n = len(rows)
+def _matching_score(
+    requested: Sequence[T | None],
+    is_in_generated: Callable[[T, int], bool],
+    is_in_reference: Callable[[T, int], bool],
+) -> AttributeScore:
+    """Share of the requests fulfilled by their own clips, and by the clips of all other requests."""
+    requests = {i: value for i, value in enumerate(requested) if value is not None}
+    n = len(requests)
     if n < 2:
-        return Score(math.nan, math.nan, math.nan, n, accuracy)
-    value = sum(right(made, asked[i], i) for i in rows) / n
-    ceiling = sum(right(real, asked[i], i) for i in rows) / n
-    wrong = sum(right(real, asked[i], j) for i in rows for j in rows if i != j)
-    return Score(value, wrong / (n * (n - 1)), ceiling, n, accuracy)
+        return AttributeScore(math.nan, math.nan, math.nan, n)
+    value = sum(is_in_generated(x, i) for i, x in requests.items()) / n
+    reference = sum(is_in_reference(x, i) for i, x in requests.items()) / n
+    others = sum(is_in_reference(x, j) for i, x in requests.items() for j in requests if j != i)
+    return AttributeScore(value, others / (n * (n - 1)), reference, n)
 
 
 def _share(right: Tensor) -> float:
     return float(right.double().mean()) if right.numel() else math.nan
-
-
-def known_tempo(truth: dict[str, Any], heard: float) -> bool | None:
-    """Whether a tempo was heard rightly; none where it is not known."""
-    return same_tempo(heard, truth["tempo_bpm"]) if "tempo_bpm" in truth else None
-
-
-def known_key(truth: dict[str, Any], heard: tuple[str, str]) -> bool | None:
-    """Whether a key was heard rightly; none where it is not known."""
-    return same_key(heard, truth["key"], truth["mode"]) if "key" in truth else None

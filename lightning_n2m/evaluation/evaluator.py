@@ -1,9 +1,12 @@
-"""All judges on what a cascade made: figures, stages by themselves, the memorisation check, the report."""
+"""Evaluation of the clips that a cascade generated: features, metrics, refiners, report."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,167 +15,281 @@ import torch
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from lightning_n2m.audio.io import read
+from lightning_n2m.audio.degradations import add_noise, white_noise
+from lightning_n2m.audio.io import read, write
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet
-from lightning_n2m.data.shard_reader import find_shards
-from lightning_n2m.evaluation.embedders import Embedder, load_embedder
+from lightning_n2m.data.shard_reader import ShardFile, find_shards
+from lightning_n2m.errors import InputError
+from lightning_n2m.evaluation.attribute_predictions import (
+    AttributeProbes,
+    estimate_tempo_and_key,
+    read_tempo_and_key,
+    write_tempo_and_key,
+)
+from lightning_n2m.evaluation.clip_features import ClipFeatures, compute_features, embed_clips
+from lightning_n2m.evaluation.embedders import MUSICNN, Embedder, load_embedder, load_joint_on
+from lightning_n2m.evaluation.envelopes import loudness_envelope
+from lightning_n2m.evaluation.evaluation_data import EvaluationData
 from lightning_n2m.evaluation.evaluation_sets import Starter
-from lightning_n2m.evaluation.memorisation import RepetitionCheck
+from lightning_n2m.evaluation.excerpts import Excerpts
+from lightning_n2m.evaluation.memorisation import MemorisationCheck
 from lightning_n2m.evaluation.metric import MetricValue, write_metrics
-from lightning_n2m.evaluation.metric_suite import ClipPairs, MetricSuite
+from lightning_n2m.evaluation.metric_suite import MetricSuite
+from lightning_n2m.evaluation.metrics.distances import NOISE
+from lightning_n2m.evaluation.prompt_attributes import parse_prompt
 from lightning_n2m.evaluation.reference_embeddings import (
-    EVALUATED_SECONDS,
     RATE,
+    EmbeddingSettings,
     Reference,
-    embed_reference_clips,
     embed_shards,
     middle,
 )
-from lightning_n2m.evaluation.refiner import evaluate_refiner
+from lightning_n2m.evaluation.refiner import RefinerClips, evaluate_refiner
 from lightning_n2m.evaluation.report import write_report
-from lightning_n2m.mulan.loading import load_joint
 from lightning_n2m.stages.base import Stage
+
+DEGRADED_CLIPS = 128  # references whose degraded versions are embedded
+_DEGRADATIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "reference + noise 20 dB": lambda audio, seed: add_noise(audio, 20, seed),
+    "reference + noise 5 dB": lambda audio, seed: add_noise(audio, 5, seed),
+    NOISE: white_noise,
+}
 
 
 @dataclass(frozen=True)
-class CascadeEvaluator:
-    """What is judged, by whom, and where it is written.
+class EvaluatorSettings:
+    """Settings of an evaluation.
 
     Args:
-        cascade: The cascade that made the clips.
-        asked: Its prompts.
-        folder: Holds ``generated``; figures and report are written here.
-        heard: Keeps what the judges heard in real music.
-        embedders: Names for Fréchet distances, beside the judging tagger.
-        joint: Joint models for similarities.
-        alone: ClipPairs on which refiner and super-resolution are judged by themselves.
-        command: How to measure again.
+        cache: Folder of the embeddings of reference recordings.
+        embedders: Names of embedders for distances, beside the evaluating tagger.
+        joint_models: Locations of joint models for similarities.
+        refiner_clips: Number of references on which refiner and super-resolution are evaluated.
+        one_seed_clips: Number of prompts that are also generated from one noise.
+        command: Command that measures again.
     """
 
-    cascade: Cascade
-    asked: EvaluationSet
-    folder: Path
-    heard: Path
+    cache: Path
     embedders: Sequence[str]
-    joint: Sequence[str]
-    alone: int
+    joint_models: Sequence[str]
+    refiner_clips: int
+    one_seed_clips: int
     command: str
 
-    @property
-    def prefix(self) -> str:
-        """Begins the names of the figures."""
-        return f"{self.cascade.route}: "
+
+class CascadeEvaluator:
+    """Evaluates the clips in ``FOLDER/generated`` and writes metrics and report into the folder.
+
+    Audio is read a few clips at a time, and models compute on the cascade's device.
+
+    Args:
+        cascade: The cascade that generated the clips.
+        evaluation_set: Its prompts and their references.
+        folder: Folder of the evaluation.
+        settings: What to measure.
+    """
+
+    def __init__(
+        self, cascade: Cascade, evaluation_set: EvaluationSet, folder: Path, settings: EvaluatorSettings
+    ) -> None:
+        self.cascade, self.evaluation_set = cascade, evaluation_set
+        self.folder, self.settings = folder, settings
+        self.device = cascade.device
+        self.embedders: list[Embedder] = [load_embedder("musicnn")]
+        for name in settings.embedders:
+            self.embedders.append(load_embedder(name, self.device))
+        self.joint_models = [load_joint_on(place, self.device) for place in settings.joint_models]
+        self.notes: list[str] = []
 
     def __call__(self) -> list[MetricValue]:
-        """Judge, write ``evaluation.json`` and the report, and give the figures."""
-        items = self.asked.items()
-        embedders = [load_embedder(name) for name in self.embedders]
-        clips = self._clips(items)
+        """Measure, write ``evaluation.json`` and the report, and return the metric values.
+
+        Raises:
+            InputError: if clips are missing or damaged, or too short for the evaluation models.
+        """
+        excerpts = Excerpts.of(self.evaluation_set, self.folder)
+        prefix, command = f"{self.cascade.route}: ", self.settings.command
         with Progress(disable=not self.cascade.progress) as bars:
-            training, held_out = self._real_music(clips, embedders, bars)
-            domain = self.asked.domain if isinstance(self.asked, Starter) else "own"
-            court = MetricSuite(
-                clips,
-                training,
-                not self.asked.training,
-                embedders,
-                [load_joint(place) for place in self.joint],
-                self.heard / (re.sub(r"\W+", "-", self.asked.name) + ".json"),
-                self.prefix,
-                self.command,
-                self.cascade.seed,
-            )
-            repetition = None
-            task = bars.add_task("Judging", total=None)
-            steps: list[Callable[[], None]] = [
-                court.distances,
-                partial(court.words, held_out),
-                court.similarities,
-            ]
-            if any(clip.truth for clip in training.clips):
-                steps.append(partial(court.adherence, held_out[domain]))
-            for number, step in enumerate(steps):
-                step()
-                bars.update(task, completed=number + 1, total=len(steps) + 1)
-            if self.asked.training:
-                check = RepetitionCheck(training, find_shards(self.asked.training, "train"))
-                repetition = check(clips.made, clips.real)
-                court.repetition(repetition)
-            bars.update(task, completed=len(steps) + 1, total=len(steps) + 1)
+            data = self._data(excerpts, bars)
+            result = MetricSuite(prefix, command)(data)
             for stage in (self.cascade.refiner, self.cascade.super_resolution):
-                if stage is not None and self.alone:
-                    court.result.figures += self._alone(stage, items, embedders, bars)
-        seconds = clips.made.shape[-1] / RATE
-        court.result.notes += [
-            f"{len(items)} prompts of {self.asked.name}, one clip each of {self.asked.seconds:g} s, of which "
-            f"the middle {seconds:g} s are judged at {RATE} Hz; seed {self.cascade.seed}.",
-            "musicnn trained on MagnaTagATune judges; it took no part in training or labelling.",
+                if stage is not None and self.settings.refiner_clips:
+                    result.metrics += [
+                        dataclasses.replace(value, name=f"{prefix}{value.name}", command=command)
+                        for value in self._evaluate_refiner(stage, excerpts, bars)
+                    ]
+        name = self.evaluation_set.name
+        result.notes += [
+            f"{len(excerpts.items)} prompts of {name}, one clip each of {self.evaluation_set.seconds:g} s, "
+            f"of which the middle {excerpts.seconds:g} s are evaluated at {RATE} Hz; "
+            f"seed {self.cascade.seed}.",
+            "The evaluating tagger is musicnn trained on MagnaTagATune; it took no part in training or "
+            "labelling.",
+            *excerpts.notes,
+            *self.notes,
         ]
-        write_metrics(self.folder / "evaluation.json", court.result.figures)
-        title = f"Noise2Music, {self.cascade.route} route: {self.asked.name}"
-        write_report(self.folder, title, court.result, clips, repetition)
-        return court.result.figures
+        write_metrics(self.folder / "evaluation.json", result.metrics)
+        title = f"Noise2Music, {self.cascade.route} route: {name}"
+        write_report(self.folder, title, result, excerpts)
+        return result.metrics
 
-    def _real_music(
-        self, clips: ClipPairs, embedders: Sequence[Embedder], bars: Progress
-    ) -> tuple[Reference, dict[str, Reference]]:
-        """What is heard in training music of the same domain, and in held-out music by domain."""
-        if not isinstance(self.asked, Starter):
-            own = embed_reference_clips(list(clips.real), embedders)
-            return own, {"own": own}
-        task = bars.add_task("Hearing real music", total=None)
-        report = partial(_report, bars, task)
-        files = {split: find_shards(self.asked.training, split) for split in ("train", *self.asked.splits)}
-        everything = embed_shards(
-            [f for found in files.values() for f in found], embedders, self.heard, report
+    def _data(self, excerpts: Excerpts, bars: Progress) -> EvaluationData:
+        """Everything that the metrics are computed from."""
+        items = excerpts.items
+        task = bars.add_task("Evaluating", total=5)
+        references, other_logits = excerpts.write_references(self._features, self.device)
+        bars.update(task, advance=1)
+        generated = self._features(excerpts.generated())
+        bars.update(task, advance=1)
+        training, held_out, training_files = self._recordings(references, excerpts.seconds, bars)
+        bars.update(task, advance=1)
+        memorisation = None
+        if training_files:
+            check = MemorisationCheck(training, training_files, self.device)
+            memorisation = check(excerpts.generated(), excerpts.references(), excerpts.samples)
+        bars.update(task, advance=1)
+        has_truth = any(clip.truth for clip in training.clips)
+        generated_tempo_key, reference_tempo_key = self._tempo_and_key(excerpts, has_truth)
+        one_seed, other_seeds = self._envelopes_of_one_seed(items)
+        data = EvaluationData(
+            items=items,
+            generated=generated,
+            references=references,
+            training=training,
+            has_training=bool(training_files),
+            held_out=held_out,
+            domain=self.evaluation_set.domain if isinstance(self.evaluation_set, Starter) else "own",
+            joint_models=self.joint_models,
+            embedder_rates={e.name: e.sample_rate for e in self.embedders},
+            degraded=self._degraded(excerpts),
+            other_part_logits=other_logits,
+            generated_tempo_key=generated_tempo_key,
+            reference_tempo_key=reference_tempo_key,
+            probes=AttributeProbes(training) if has_truth else None,
+            memorisation=memorisation,
+            one_seed_envelopes=one_seed,
+            other_seed_envelopes=other_seeds,
+            seed=self.cascade.seed,
         )
-        training = {str(file.path) for file in files["train"]}
-        inside = [shard in training for shard in everything.shards]
-        known = [i for i, clip in enumerate(everything.clips) if self.asked.belongs(clip)]
-        rest = [i for i, held in enumerate(inside) if not held]
-        held_out = {
-            "rendered": everything.take([i for i in rest if everything.clips[i].truth]),
-            "recorded": everything.take([i for i in rest if not everything.clips[i].truth]),
+        bars.update(task, advance=1)
+        return data
+
+    def _features(self, clips: Iterator[Tensor]) -> ClipFeatures:
+        return compute_features(clips, self.embedders, self.joint_models, self.device)
+
+    def _recordings(
+        self, references: ClipFeatures, seconds: float, bars: Progress
+    ) -> tuple[Reference, dict[str, Reference], list[ShardFile]]:
+        """Embeddings of training music of the domain and of held-out music by domain; training shards."""
+        source = self.evaluation_set
+        own = Reference((), (), references.tagger_embedding[:, None], references.logits, references.embedded)
+        if not isinstance(source, Starter):
+            return own, {"own": own}, []
+        try:
+            training_files = find_shards(source.training, "train")
+        except InputError:
+            self.notes.append("The shards have no training split; distances are to the set's own references.")
+            return own, {source.domain: own}, []
+        files = [*training_files, *source.held_out_shards()]
+        report = partial(_report, bars, bars.add_task("Embedding reference recordings", total=None))
+        settings = EmbeddingSettings(tuple(self.embedders), seconds, str(self.device))
+        everything = embed_shards(files, settings, self.settings.cache, report)
+        training_paths = {str(file.path) for file in training_files}
+        is_training = [shard in training_paths for shard in everything.shards]
+        numbers = range(len(everything.clips))
+        training = [i for i in numbers if is_training[i] and source.has_domain(everything.clips[i])]
+        held_out = [i for i in numbers if not is_training[i]]
+        by_domain = {
+            "rendered": everything.take([i for i in held_out if everything.clips[i].truth]),
+            "recorded": everything.take([i for i in held_out if not everything.clips[i].truth]),
         }
-        return everything.take([i for i in known if inside[i]]), held_out
+        if len(training) < 2:
+            self.notes.append(
+                f"The training split has no {source.domain} music; distances are to the set's own references."
+            )
+            return own, by_domain, []
+        return everything.take(training), by_domain, training_files
 
-    def _clips(self, items: list[EvaluationItem]) -> ClipPairs:
-        """GeneratedClip and real clips, cut to the middle 10 s, or to the shortest."""
-        real = dict(self.asked.real(items, RATE))
-        made = {item.key: read(self.folder / "generated" / f"{item.key}.flac").samples for item in items}
-        shortest = min(audio.shape[-1] for audio in (*real.values(), *made.values()))
-        seconds = min(EVALUATED_SECONDS, shortest / RATE)
+    def _degraded(self, excerpts: Excerpts) -> dict[str, dict[str, Tensor]]:
+        """Embeddings of degraded references, by degradation and embedder."""
+        seed = self.cascade.seed
+        embedded: dict[str, dict[str, Tensor]] = {}
+        for name, degrade in _DEGRADATIONS.items():
+            for embedder in self.embedders:
+                clips = itertools.islice(excerpts.references(), DEGRADED_CLIPS)
+                degraded = (degrade(clip[None], seed)[0] for clip in clips)
+                embedded.setdefault(name, {})[embedder.name] = embed_clips(degraded, embedder, self.device)
+        return embedded
 
-        def cut(clips: dict[str, Tensor]) -> Tensor:
-            return torch.stack([middle(clips[item.key], RATE, seconds) for item in items])
+    def _tempo_and_key(
+        self, excerpts: Excerpts, all_references: bool
+    ) -> tuple[dict[str, tuple[float, tuple[str, str]]], dict[str, tuple[float, tuple[str, str]]]]:
+        """Tempo and key of generated clips and references; empty if no prompt requests them."""
+        requests = {item.key: parse_prompt(item.prompt) for item in excerpts.items}
+        requested = {key for key, request in requests.items() if request.tempo or request.key}
+        if not requested:
+            return {}, {}
+        if importlib.util.find_spec("librosa") is None:
+            self.notes.append(
+                "Tempo and key are not measured: librosa is not installed (pip install librosa)."
+            )
+            return {}, {}
+        named = zip((item.key for item in excerpts.items), excerpts.generated(), strict=True)
+        generated = estimate_tempo_and_key(((k, x) for k, x in named if k in requested), requests)
+        # References are the same in every evaluation of this set.
+        slug = re.sub(r"\W+", "-", self.evaluation_set.name)
+        file = self.settings.cache / f"{slug}-{excerpts.seconds:g}s.json"
+        estimates = read_tempo_and_key(file)
+        named = zip((item.key for item in excerpts.items), excerpts.references(), strict=True)
+        wanted = requests.keys() if all_references else requested
+        missing = ((k, x) for k, x in named if k in wanted and k not in estimates)
+        estimates |= estimate_tempo_and_key(missing)
+        write_tempo_and_key(file, estimates)
+        return generated, estimates
 
-        # Another part of the real clip, where there is one: what comes before the middle.
-        length = round(seconds * RATE)
-        spare = all(audio.shape[-1] >= 3 * length for audio in real.values())
-        other = torch.stack([real[item.key][:, :length] for item in items]) if spare else None
-        return ClipPairs(items, cut(made), cut(real), other)
+    def _envelopes_of_one_seed(self, items: Sequence[EvaluationItem]) -> tuple[Tensor | None, Tensor | None]:
+        """Loudness of the first prompts, all generated from one noise, and as they were generated."""
+        chosen = items[: self.settings.one_seed_clips]
+        if len(chosen) < 2:
+            return None, None
+        folder = self.folder / "one_seed"
+        folder.mkdir(parents=True, exist_ok=True)
+        rate = self.cascade.refiner.sample_rate
+        missing = [item for item in chosen if not (folder / f"{item.key}.flac").is_file()]
+        for start in range(0, len(missing), 4):
+            part = missing[start : start + 4]
+            prompts, numbers = [item.prompt for item in part], [0] * len(part)
+            audio = self.cascade.generate(prompts, numbers, self.evaluation_set.seconds, stages=2)
+            for item, clip in zip(part, audio.float().cpu(), strict=True):
+                write(folder / f"{item.key}.flac", clip, rate)
+        one_seed, other_seeds = (
+            torch.cat([
+                loudness_envelope(read(self.folder / kind / f"{item.key}.flac").samples[None], rate)
+                for item in chosen
+            ])
+            for kind in ("one_seed", "generated")
+        )  # fmt: skip
+        return one_seed, other_seeds
 
-    def _alone(
-        self, stage: Stage, items: list[EvaluationItem], embedders: Sequence[Embedder], bars: Progress
-    ) -> list[MetricValue]:
-        chosen, rate = items[: self.alone], stage.sample_rate
-        real = dict(self.asked.real(chosen, rate))
-        length = min(round(self.asked.seconds * rate), *(audio.shape[-1] for audio in real.values()))
-        audio = torch.stack([middle(real[item.key], rate, length / rate) for item in chosen])
-        # The tagger hears nothing above 8 kHz, where super-resolution has its work.
-        judges = [*([load_embedder("musicnn")] if rate <= RATE else []), *embedders]
+    def _evaluate_refiner(self, stage: Stage, excerpts: Excerpts, bars: Progress) -> list[MetricValue]:
+        """Evaluate a refiner or super-resolution on the first references, at its own rate."""
+        items, rate = list(excerpts.items[: self.settings.refiner_clips]), stage.sample_rate
+        audio_by_key = dict(self.evaluation_set.references(items, rate))
+        lengths = [audio.shape[-1] for audio in audio_by_key.values()]
+        frame = rate // 100  # log-mels have whole frames of 10 ms
+        length = min(round(self.evaluation_set.seconds * rate), *lengths) // frame * frame
+        clips = RefinerClips(
+            [item.key for item in items],
+            [item.prompt for item in items],
+            torch.stack([middle(audio_by_key[item.key], rate, length / rate) for item in items]),
+        )
+        name = type(stage).__name__
+        report = partial(_report, bars, bars.add_task(f"{name} on ground-truth input", total=None))
+        # The tagger's input ends at 8 kHz, where the band that super-resolution adds begins.
+        embedders = [e for e in self.embedders if rate <= RATE or e.name != MUSICNN]
         return evaluate_refiner(
-            stage,
-            [item.key for item in chosen],
-            [item.prompt for item in chosen],
-            audio,
-            self.folder / "alone" / type(stage).__name__,
-            judges,
-            self.cascade.seed,
-            self.prefix,
-            self.command,
-            partial(_report, bars, bars.add_task(f"{type(stage).__name__} alone", total=None)),
+            stage, clips, self.folder / "refiners" / name, embedders, self.cascade.seed, report
         )
 
 

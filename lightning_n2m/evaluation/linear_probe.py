@@ -1,4 +1,4 @@
-"""Judges fitted to real music of known truth: a linear reading of what the judging tagger hears."""
+"""Linear probes on the evaluating tagger's embedding, fitted to recordings of known truth."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Probe:
+class LinearProbe:
     """Logistic regression on the mean embedding of a clip.
 
-    It never sees generated music, and no generator sees it. Trained on real clips of the training split,
-    it is tested on held-out ones before it judges.
+    It is fitted to recordings of the training split only, and its accuracy is measured on held-out
+    recordings. It takes no part in the training of a generator.
 
     Args:
-        labels: What it tells apart.
+        labels: Names of the classes.
         exclusive: Whether exactly one label holds (a genre), or any number (families of instruments).
         mean: Mean of the embeddings, ``(d,)``.
         scale: Their standard deviation, ``(d,)``.
@@ -49,8 +49,8 @@ class Probe:
 
 def fit_probe(
     embedding: Tensor, truth: Sequence[Sequence[str]], exclusive: bool = False, penalty: float = 0.003
-) -> Probe:
-    """Fit by Newton-like steps to the optimum, the same on every machine.
+) -> LinearProbe:
+    """Fit to the optimum by L-BFGS in float64, reproducible on every machine.
 
     Args:
         embedding: Mean embedding of each clip, ``(clips, d)``.
@@ -58,12 +58,12 @@ def fit_probe(
         exclusive: Whether exactly one label holds for a clip.
         penalty: Weight of the squared weights.
     """
-    labels = tuple(sorted({label for found in truth for label in found}))
+    labels = tuple(sorted({label for row in truth for label in row}))
     x = embedding.double()
     mean, scale = x.mean(dim=0), x.std(dim=0).clamp(min=1e-6)
     x = (x - mean) / scale
-    y = torch.tensor([[float(label in found) for label in labels] for found in truth], dtype=torch.float64)
-    # Rare labels weigh as much as their absence does, so that the threshold is where both errors are equal.
+    y = torch.tensor([[float(label in row) for label in labels] for row in truth], dtype=torch.float64)
+    # Presence of a rare label weighs as much as its absence, so that both kinds of error are balanced.
     positive = ((len(y) - y.sum(dim=0)) / y.sum(dim=0)).clamp(max=50.0)
     weight = torch.zeros(len(labels), x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(labels), dtype=torch.float64, requires_grad=True)
@@ -82,4 +82,4 @@ def fit_probe(
 
     with torch.enable_grad():
         optimizer.step(loss)
-    return Probe(labels, exclusive, mean, scale, weight.detach(), bias.detach())
+    return LinearProbe(labels, exclusive, mean, scale, weight.detach(), bias.detach())

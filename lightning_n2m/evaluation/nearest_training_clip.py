@@ -1,7 +1,7 @@
-"""Whether a generated clip repeats a training clip, by ear and by waveform.
+"""The training clip nearest to a generated clip, by embeddings and by waveform.
 
-The paper says only that examples were checked for duplicates (section 7). Here each clip is compared with
-every training clip in two ways, and each way is calibrated on known duplicates before it is believed.
+The paper only says that examples were checked for duplicates (section 7). Here each clip is compared with
+every training clip in two ways, and both thresholds are calibrated on known duplicates.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Match:
     """The training clip that is nearest to a generated one.
 
     Args:
-        nearest: Its place among the training clips.
-        embedding: Cosine of the two, patch by patch in order, at the best alignment.
-        waveform: Largest normalised cross-correlation, over the candidates that embeddings chose.
-        waveform_nearest: The candidate where it was found.
+        nearest: Number of the training clip.
+        embedding: Mean cosine of both clips, patch by patch in order, at the best alignment.
+        waveform: Largest normalised cross-correlation, over the candidates that embeddings selected.
+        waveform_nearest: Number of the candidate with that correlation.
     """
 
     nearest: int
@@ -33,100 +33,103 @@ class Match:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Above which a likeness counts as repetition.
+    """Similarity above which a clip counts as a repetition.
 
     Args:
         value: The threshold: halfway between the two below, or the first where they overlap.
-        strangers: The largest likeness of real music that is in no training set to its nearest training clip.
-        duplicates: The 5th percentile of the likeness of known duplicates to their originals.
+        held_out: Largest similarity of a held-out recording to its nearest training clip.
+        duplicates: 5th percentile of the similarity of known duplicates to their originals.
     """
 
     value: float
-    strangers: float
+    held_out: float
     duplicates: float
 
 
-def threshold(strangers: Tensor, duplicates: Tensor) -> Threshold:
-    """Calibrate on likenesses of strangers ``(n,)`` and of duplicates ``(m,)``."""
-    high, low = float(strangers.max()), float(duplicates.double().quantile(0.05))
+def calibrate_threshold(held_out: Tensor, duplicates: Tensor) -> Threshold:
+    """Calibrate on similarities of held-out recordings ``(n,)`` and of known duplicates ``(m,)``."""
+    high, low = float(held_out.max()), float(duplicates.double().quantile(0.05))
     return Threshold(max(high, (high + low) / 2), high, low)
 
 
-class Archive:
-    """The training clips as the judging tagger heard them.
+class TrainingIndex:
+    """Normalised embeddings of the training clips.
 
     Args:
-        patches: Embeddings of patches in order, ``(clips, patches, d)``.
+        patches: Embeddings of patches in order, ``(clips, patches, d)``; NaN after the end of a shorter clip.
     """
 
     def __init__(self, patches: Tensor) -> None:
-        # What all music shares says nothing of repetition: the mean is taken out, each axis weighs the same.
-        flat = patches.flatten(0, 1)
-        self.mean, self.std = flat.mean(dim=0), flat.std(dim=0).clamp(min=1e-6)
-        self.patches = self._place(patches)
+        # The mean of all music says nothing about repetition, so it is subtracted; all axes weigh the same.
+        rows = patches.flatten(0, 1)
+        rows = rows[~rows.isnan().any(dim=1)]
+        self.mean, self.std = rows.mean(dim=0), rows.std(dim=0).clamp(min=1e-6)
+        self.patches = self._normalise(patches).nan_to_num(0.0)
 
-    def _place(self, patches: Tensor) -> Tensor:
+    def _normalise(self, patches: Tensor) -> Tensor:
         return F.normalize((patches - self.mean) / self.std, dim=-1).double()
 
-    def likeness(self, patches: Tensor) -> Tensor:
-        """Mean cosine of the patches of clips ``(b, p, d)`` to as many in a row of each training clip.
+    def similarities(self, patches: Tensor) -> Tensor:
+        """Mean cosine of the patches of clips ``(b, p, d)`` to ``p`` successive ones of each training clip.
 
-        The best of all places where the row may begin counts: ``(b, clips)``.
+        Returns:
+            ``(b, clips)``, the largest value over all positions in the training clip.
         """
-        mine = self._place(patches)
-        length = mine.shape[1]
-        places = self.patches.shape[1] - length + 1
-        best = None
-        for start in range(places):
-            there = self.patches[:, start : start + length]
-            cosines = mine.flatten(1) @ there.flatten(1).T / length
-            best = cosines if best is None else torch.maximum(best, cosines)
-        assert best is not None
+        queries = self._normalise(patches)
+        length = min(queries.shape[1], self.patches.shape[1])
+        queries = queries[:, :length]
+        best = torch.full((len(queries), len(self.patches)), -1.0, dtype=torch.float64)
+        for start in range(self.patches.shape[1] - length + 1):
+            part = self.patches[:, start : start + length]
+            cosines = queries.flatten(1) @ part.flatten(1).T / length
+            best = torch.maximum(best, cosines)
         return best
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
-    """Largest normalised cross-correlation of ``(t,)`` with any stretch of ``(u,)``, u at least t: 0 to 1."""
-    one, other = one.double() - one.double().mean(), other.double()
-    size = 1 << (one.numel() + other.numel() - 1).bit_length()
-    product = torch.fft.irfft(torch.fft.rfft(other, size) * torch.fft.rfft(one, size).conj(), size)
-    count = other.numel() - one.numel() + 1
-    # Sum and energy of every stretch, by differences of running sums; each is compared without its mean.
-    sums, squares = (F.pad(x.cumsum(0), (1, 0)) for x in (other, other.square()))
-    total, energy = (x[one.numel() :] - x[:count] for x in (sums, squares))
-    norm = (energy - total.square() / one.numel()).clamp(min=1e-12).sqrt() * one.norm().clamp(min=1e-6)
+    """Largest absolute normalised cross-correlation, 0 to 1, of the shorter with any part of the longer.
+
+    Args:
+        one: ``(t,)``.
+        other: ``(u,)``.
+    """
+    short, long = (one, other) if one.numel() <= other.numel() else (other, one)
+    short, long = short.double() - short.double().mean(), long.double()
+    size = 1 << (short.numel() + long.numel() - 1).bit_length()
+    product = torch.fft.irfft(torch.fft.rfft(long, size) * torch.fft.rfft(short, size).conj(), size)
+    count = long.numel() - short.numel() + 1
+    # Sum and energy of every part of the longer signal, from running sums; its own mean is subtracted.
+    sums, squares = (F.pad(x.cumsum(0), (1, 0)) for x in (long, long.square()))
+    total, energy = (x[short.numel() :] - x[:count] for x in (sums, squares))
+    norm = (energy - total.square() / short.numel()).clamp(min=1e-12).sqrt() * short.norm().clamp(min=1e-6)
     return float((product[:count].abs() / norm).max().clamp(max=1.0))
 
 
 def find_matches(
     patches: Sequence[Tensor],
     audio: Sequence[Tensor],
-    archive: Archive,
+    index: TrainingIndex,
     fetch: Callable[[Sequence[int]], dict[int, Tensor]],
     candidates: int = 3,
-    without: Sequence[int] | None = None,
 ) -> list[Match]:
-    """Compare clips with the archive.
+    """Find the nearest training clip of each clip.
 
     Args:
         patches: For each clip, its embeddings at several offsets, ``(offsets, p, d)``: training patches begin
-            every 3 s, and a repetition need not.
+            every 3 s, and a repetition may begin anywhere.
         audio: Each clip at a low rate, ``(t,)``.
-        archive: The training clips.
-        fetch: Training audio ``(u,)`` at the same rate, by place.
-        candidates: How many clips, nearest by embedding, are compared by waveform.
-        without: For each clip, a place that is left out; -1 for none.
+        index: The training clips.
+        fetch: Returns training audio ``(u,)`` at the same rate, by number.
+        candidates: Number of clips, nearest by embedding, that are compared by waveform.
     """
-    likeness = torch.stack([archive.likeness(p).amax(dim=0) for p in patches])
-    if without is not None:
-        for row, place in enumerate(without):
-            if place >= 0:
-                likeness[row, place] = -1.0
-    best = likeness.topk(min(candidates, likeness.shape[1]), dim=1)
+    similarities = torch.stack([index.similarities(clip).amax(dim=0) for clip in patches])
+    best = similarities.topk(min(candidates, similarities.shape[1]), dim=1)
     training = fetch(sorted(set(best.indices.flatten().tolist())))
     matches = []
-    for row, places in enumerate(best.indices.tolist()):
-        waves = [correlation(audio[row], training[place]) for place in places]
-        wave = max(range(len(waves)), key=waves.__getitem__)
-        matches.append(Match(places[0], float(best.values[row, 0]), waves[wave], places[wave]))
+    for row, numbers in enumerate(best.indices.tolist()):
+        correlations = [correlation(audio[row], training[number]) for number in numbers]
+        place = max(range(len(correlations)), key=correlations.__getitem__)
+        matches.append(
+            Match(numbers[0], float(best.values[row, 0]), correlations[place], numbers[place]),
+        )
     return matches

@@ -1,4 +1,4 @@
-"""What a prompt asks for, as far as a judge can check it: read from its words alone."""
+"""Attributes that a prompt requests and that can be measured: parsed from its words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Words of each family of instruments. Longer names are looked for first: an electric piano is no piano alone.
+# Words of each family of instruments. The regular expression tries longer names first.
 _FAMILIES = {
     "piano": "piano, pianos, harpsichord, clavinet",
     "mallets": "celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells, dulcimer",
@@ -34,14 +34,14 @@ _DRUMS = re.compile(r"\b(?:drums?|drum kit)\b")
 
 @dataclass(frozen=True)
 class PromptAttributes:
-    """What a prompt asks for; none or empty where it says nothing.
+    """Attributes that a prompt requests; none or empty where it says nothing.
 
     Args:
         families: Families of the instruments that it names.
-        drums: Whether drums are asked for, or their absence.
-        tempo: Beats a minute.
+        drums: Whether drums are requested (true) or excluded (false).
+        tempo: Beats per minute.
         key: Tonic and mode.
-        genre: The longest genre name that is in it.
+        genre: The longest genre name in it.
     """
 
     families: frozenset[str] = frozenset()
@@ -51,21 +51,22 @@ class PromptAttributes:
     genre: str | None = None
 
     @property
-    def facts(self) -> int:
-        """How many things are asked for."""
+    def count(self) -> int:
+        """Number of requested attributes."""
         return len(self.families) + sum(x is not None for x in (self.drums, self.tempo, self.key, self.genre))
 
 
 def parse_prompt(prompt: str, genres: Sequence[str] = ()) -> PromptAttributes:
-    """Read a prompt.
+    """Parse a prompt.
 
     Args:
         prompt: Free text.
-        genres: Genre names to look for.
+        genres: Genre names to search for.
     """
     text = prompt.lower()
     names = {match.group(1) for match in _INSTRUMENT.finditer(text)}
     tempo, key = _TEMPO.search(text), _KEY.search(prompt)
+    # Steel drums are percussion, not a drum kit.
     drums: bool | None = None
     if _NO_DRUMS.search(text):
         drums = False

@@ -1,52 +1,74 @@
-"""What the judges heard in real music, a file a shard, so that a rerun does only what is missing."""
+"""Embeddings of reference recordings, cached in one file per shard."""
 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lightning_n2m.audio.io import to_mono
 from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.data.clip_audio import read_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import ShardFile, read_shard
+from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.embedders import Embedder, PatchEmbedder
-from lightning_n2m.evaluation.tags import hear
+from lightning_n2m.evaluation.tagger import predict_tags
 from lightning_n2m.storage import write_atomic
 
 RATE = 16_000
-EVALUATED_SECONDS = 10.0
-REFERENCE_SECONDS = 5.0  # of each reference clip; there are thousands of them
-HEAP = 4  # shards for which a process more is worth its start
+SHARDS_PER_WORKER = 4  # fewer shards do not repay the start of a process
+_TOLERANCE = 0.95  # a clip that is up to 5 % shorter than the excerpt is padded with silence
+_PREFIX = "embedded."
+_VERSION = 2
 
 
-def middle(audio: Tensor, sample_rate: int, seconds: float = EVALUATED_SECONDS) -> Tensor:
+def middle(audio: Tensor, sample_rate: int, seconds: float = 10.0) -> Tensor:
     """The middle of clips ``(..., t)``, all of them where they are shorter (section 5.1 of the paper)."""
     length = min(audio.shape[-1], round(seconds * sample_rate))
     start = (audio.shape[-1] - length) // 2
     return audio[..., start : start + length]
 
 
+def excerpt(audio: Tensor, sample_rate: int, seconds: float) -> Tensor | None:
+    """The middle of a clip ``(..., t)``, exactly ``seconds`` long; none if the clip is too short.
+
+    A clip that is at most 5 % shorter, as coding leaves it, is padded with silence.
+    """
+    length = round(seconds * sample_rate)
+    if audio.shape[-1] < _TOLERANCE * length:
+        return None
+    return pad(middle(audio, sample_rate, seconds), (0, max(0, length - audio.shape[-1])))
+
+
+def is_long_enough(clip_seconds: float, seconds: float) -> bool:
+    """Whether `excerpt` gives an excerpt of a clip of this length."""
+    return clip_seconds >= _TOLERANCE * seconds
+
+
 @dataclass(frozen=True)
 class Reference:
-    """What was heard in real clips, in the order of ``clips``.
+    """Embeddings of reference clips, in the order of ``clips``.
 
     Args:
-        clips: What is known of each.
-        shards: Where each lies.
-        patches: The judging tagger's embedding of patches of the whole clip, ``(clips, patches, 200)``.
+        clips: Metadata of each.
+        shards: Shard of each.
+        patches: The evaluating tagger's embeddings of the whole clip, ``(clips, patches, 200)``; NaN after
+            the end of a shorter clip.
         logits: Its log-odds of the tags, ``(clips, 50)``.
-        embedded: By each other embedder's name, the middle: ``(clips, patches, dimension)``.
+        embedded: For each embedder, its embeddings of the excerpt: ``(clips, patches, dimension)``.
     """
 
     clips: tuple[Clip, ...]
@@ -71,54 +93,81 @@ class Reference:
         )
 
 
+@dataclass(frozen=True)
+class EmbeddingSettings:
+    """What the embeddings of a shard depend on.
+
+    Args:
+        embedders: The embedders.
+        seconds: Length of the excerpt.
+        device: Where they compute.
+    """
+
+    embedders: tuple[Embedder, ...]
+    seconds: float
+    device: str = "cpu"
+
+    @property
+    def file_suffix(self) -> str:
+        """Part of the name of a cache file."""
+        names = ("".join(c if c.isalnum() else "_" for c in e.name) for e in self.embedders)
+        return f"v{_VERSION}-{self.seconds:g}s-{'-'.join(names)}.safetensors"
+
+
 def embed_shards(
     files: Sequence[ShardFile],
-    embedders: Sequence[Embedder],
+    settings: EmbeddingSettings,
     folder: Path,
     report: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Reference:
-    """Hear all clips of shards, or read what was heard before.
+    """Embed all clips of shards, or read embeddings from the cache.
 
-    Several processes of one thread each hear faster than one process of several threads.
+    On CPUs, several processes of one thread each are faster than one process of several threads.
 
     Args:
         files: The shards.
-        embedders: For Fréchet distances, beside the judging tagger.
-        folder: Where what was heard is kept: a file a shard, named by the shard's checksum and the embedders.
-        report: Called after each shard with shards done and shards in all.
-        workers: Processes; when null, one a core, but no more than there are heaps of `HEAP` shards to hear.
+        settings: Embedders, length of the excerpt, device.
+        folder: Folder of the cache: a file per shard, named by the shard's checksum and the settings.
+        report: Called after each shard with the number of shards done and their total.
+        workers: Number of processes; when null, one per core, but at most one per `SHARDS_PER_WORKER` shards.
 
     Raises:
-        InputError: if a shard is damaged.
+        InputError: if a shard is damaged, or no clip is as long as the excerpt.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = "-".join("".join(c if c.isalnum() else "_" for c in e.name) for e in embedders)
-    paths = [folder / f"{file.shard.sha256[:16]}-{names}.safetensors" for file in files]
-    missing = [(file, path) for file, path in zip(files, paths, strict=True) if not path.is_file()]
-    if workers is None:  # a joint model is too large to be handed round
-        many = all(isinstance(e, PatchEmbedder) for e in embedders)
-        workers = max(1, min(os.cpu_count() or 1, len(missing) // HEAP)) if many else 1
-    for number, _ in enumerate(_hearing(missing, embedders, workers), start=1):
+    paths = [folder / f"{file.shard.sha256[:16]}-{settings.file_suffix}" for file in files]
+    parts = {path: _read_cache(path, str(file.path)) for file, path in zip(files, paths, strict=True)}
+    missing = [(file, path) for file, path in zip(files, paths, strict=True) if parts[path] is None]
+    if workers is None:
+        # A joint model is too large to copy into workers, and a GPU computes one shard after another.
+        can_share = settings.device == "cpu" and all(isinstance(e, PatchEmbedder) for e in settings.embedders)
+        workers = max(1, min(os.cpu_count() or 1, len(missing) // SHARDS_PER_WORKER)) if can_share else 1
+    for number, _ in enumerate(_embed_missing(missing, settings, workers), start=1):
         if report is not None:
             report(len(files) - len(missing) + number, len(files))
     if report is not None and not missing:
         report(len(files), len(files))
-    parts = [_read(path, str(file.path)) for file, path in zip(files, paths, strict=True)]
-    return Reference(
-        tuple(clip for part in parts for clip in part.clips),
-        tuple(shard for part in parts for shard in part.shards),
-        torch.cat([part.patches for part in parts]),
-        torch.cat([part.logits for part in parts]),
-        {e.name: torch.cat([part.embedded[e.name] for part in parts]) for e in embedders},
-    )
+    parts |= {path: _read_cache(path, str(file.path)) for file, path in missing}
+    references = [part for part in parts.values() if part is not None and part.clips]
+    if not references:
+        raise InputError(
+            f"No reference clip is as long as the evaluated excerpt of {settings.seconds:g} s; give "
+            "a smaller --data.evaluation_set.seconds, or shards of longer clips."
+        )
+    return _join(references, settings.embedders)
 
 
-def embed_reference_clips(audio: Sequence[Tensor], embedders: Sequence[Embedder]) -> Reference:
-    """Hear 16 kHz clips ``(1, t)`` of equal length that lie in no shard."""
-    rows = [_hear(clip, embedders) for clip in audio]
-    stacked = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return _reference((), (), stacked)
+def embed_clip(audio: Tensor, settings: EmbeddingSettings) -> dict[str, Tensor] | None:
+    """Embeddings of a 16 kHz clip ``(1, t)`` by name; none if it is too short."""
+    part = excerpt(audio, RATE, settings.seconds)
+    if part is None:
+        return None
+    tagged = predict_tags(audio[None].to(settings.device), RATE)
+    part = part[None].to(settings.device)
+    tensors = {"patches": tagged.embedding[0], "logits": tagged.logits[0]}
+    tensors |= {_PREFIX + e.name: e.embed(part, RATE)[0] for e in settings.embedders}
+    return {name: x.cpu().float() for name, x in tensors.items()}
 
 
 def decoded(file: ShardFile, keys: Collection[str] | None = None) -> Iterator[tuple[Clip, Tensor]]:
@@ -130,68 +179,83 @@ def decoded(file: ShardFile, keys: Collection[str] | None = None) -> Iterator[tu
         yield raw.clip, resample_file(to_mono(audio.samples), audio.sample_rate, RATE)
 
 
-def _hearing(
-    missing: Sequence[tuple[ShardFile, Path]], embedders: Sequence[Embedder], workers: int
+def stack_padded(rows: Sequence[Tensor]) -> Tensor:
+    """Stack ``(patches, d)`` of different lengths: ``(n, most patches, d)``, NaN after the end of a row."""
+    longest = max(len(row) for row in rows)
+    return torch.stack([pad(row, (0, 0, 0, longest - len(row)), value=math.nan) for row in rows])
+
+
+def _embed_missing(
+    missing: Sequence[tuple[ShardFile, Path]], settings: EmbeddingSettings, workers: int
 ) -> Iterator[None]:
-    """Hear shards, in this process or in several."""
+    """Embed shards, in this process or in several."""
     if workers == 1:
         for file, path in missing:
-            _embed_shard(file, embedders, path)
+            _embed_shard(file, settings, path)
             yield
         return
-    # Not forked: a fork of a process whose threads have multiplied waits for them for ever.
-    start = multiprocessing.get_context("forkserver")
-    bf16 = torch.is_autocast_enabled("cpu")  # as all that it is compared with
-    with ProcessPoolExecutor(workers, start, _init_worker, (embedders, bf16)) as pool:
+    # Not forked: a fork of a process with running threads can block forever.
+    context = multiprocessing.get_context("forkserver")
+    bf16 = torch.is_autocast_enabled("cpu")  # the same precision as for generated clips
+    with ProcessPoolExecutor(workers, context, _init_worker, (settings, bf16)) as pool:
         yield from pool.map(_embed_in_worker, missing)
 
 
-_worker_state: list[Embedder] = []  # of a worker process
+_worker_state: list[EmbeddingSettings] = []  # of a worker process
 
 
-def _init_worker(embedders: Sequence[Embedder], bf16: bool) -> None:
+def _init_worker(settings: EmbeddingSettings, bf16: bool) -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     torch.set_autocast_enabled("cpu", bf16)
-    _worker_state[:] = embedders
+    _worker_state[:] = [settings]
 
 
 def _embed_in_worker(work: tuple[ShardFile, Path]) -> None:
-    _embed_shard(work[0], _worker_state, work[1])
+    _embed_shard(work[0], _worker_state[0], work[1])
 
 
-def _embed_shard(file: ShardFile, embedders: Sequence[Embedder], path: Path) -> None:
-    clips, rows = [], []
+def _embed_shard(file: ShardFile, settings: EmbeddingSettings, path: Path) -> None:
+    clips: list[str] = []
+    rows: list[dict[str, Tensor]] = []
     for clip, audio in decoded(file):
-        clips.append(clip.to_json().decode())
-        rows.append(_hear(audio, embedders))
-    tensors = {name: torch.stack([row[name] for row in rows]).half().contiguous() for name in rows[0]}
+        row = embed_clip(audio, settings)
+        if row is not None:
+            clips.append(clip.to_json().decode())
+            rows.append(row)
+    # Only the patches of the whole clip differ in number; all other tensors have the shape of the excerpt.
+    tensors = {}
+    for name in rows[0] if rows else ():
+        stack = stack_padded if name == "patches" else torch.stack
+        tensors[name] = stack([row[name] for row in rows]).half().contiguous()
     write_atomic(path, save(tensors, {"clips": json.dumps(clips)}))
 
 
-def _hear(audio: Tensor, embedders: Sequence[Embedder]) -> dict[str, Tensor]:
-    heard = hear(audio[None], RATE)
-    part = middle(audio, RATE, REFERENCE_SECONDS)[None]
-    return {
-        "patches": heard.embedding[0],
-        "logits": heard.logits[0],
-        **{f"embedded.{e.name}": e.embed(part, RATE)[0] for e in embedders},
-    }
+def _read_cache(path: Path, shard: str) -> Reference | None:
+    """A cache file; none if it does not exist or is damaged, so that it is computed again."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stored:
+            clips = tuple(Clip.from_json(text) for text in json.loads(stored.metadata()["clips"]))
+            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+        if not clips:
+            return Reference((), (), torch.empty(0), torch.empty(0), {})
+        if any(len(x) != len(clips) for x in tensors.values()):
+            raise ValueError("the numbers of clips and embeddings differ")
+        embedded = {name.removeprefix(_PREFIX): x for name, x in tensors.items() if name.startswith(_PREFIX)}
+        return Reference(clips, (shard,) * len(clips), tensors["patches"], tensors["logits"], embedded)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        print(f"The cache file {path} is damaged ({reason}); it is computed again.", file=sys.stderr)
+        return None
 
 
-def _read(path: Path, shard: str) -> Reference:
-    with safe_open(path, framework="pt") as stored:
-        clips = tuple(Clip.from_json(text) for text in json.loads(stored.metadata()["clips"]))
-        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-    return _reference(clips, (shard,) * len(clips), tensors)
-
-
-def _reference(clips: tuple[Clip, ...], shards: tuple[str, ...], tensors: dict[str, Tensor]) -> Reference:
-    prefix = "embedded."
+def _join(parts: Sequence[Reference], embedders: Sequence[Embedder]) -> Reference:
     return Reference(
-        clips,
-        shards,
-        tensors["patches"],
-        tensors["logits"],
-        {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)},
+        tuple(clip for part in parts for clip in part.clips),
+        tuple(shard for part in parts for shard in part.shards),
+        stack_padded([row for part in parts for row in part.patches]),
+        torch.cat([part.logits for part in parts]),
+        {e.name: torch.cat([part.embedded[e.name] for part in parts]) for e in embedders},
     )

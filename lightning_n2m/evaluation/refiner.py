@@ -1,9 +1,10 @@
-"""A refiner judged by itself: on real low-fidelity input, beside the plain way to do its work."""
+"""Evaluation of a refiner on ground-truth input, beside a baseline without a network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from lightning_n2m.audio.mel import griffin_lim
 from lightning_n2m.audio.resample import fft_upsample
 from lightning_n2m.evaluation.embedders import Embedder
 from lightning_n2m.evaluation.frechet import frechet_distance
+from lightning_n2m.evaluation.kernel_distance import KernelAudioDistance
 from lightning_n2m.evaluation.metric import MetricValue
-from lightning_n2m.evaluation.metric_suite import in_batches
+from lightning_n2m.evaluation.spectral_lines import clip_spectrum, largest_line
 from lightning_n2m.evaluation.stft import stft_distance
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
@@ -25,8 +27,23 @@ from lightning_n2m.stages.cascaders import SpectrogramVocoder
 BATCH = 8
 
 
-def plain(stage: Stage, signal: Tensor, length: int) -> Tensor:
-    """What one would do without the stage: Griffin and Lim's phases, or interpolation; ``(b, 1, length)``."""
+@dataclass(frozen=True)
+class RefinerClips:
+    """Reference clips that a refiner is evaluated on.
+
+    Args:
+        keys: Names of the clips.
+        prompts: Prompts of the clips, for a refiner that takes text.
+        audio: Audio at the stage's rate, ``(n, 1, t)``.
+    """
+
+    keys: Sequence[str]
+    prompts: Sequence[str]
+    audio: Tensor
+
+
+def baseline(stage: Stage, signal: Tensor, length: int) -> Tensor:
+    """Result without a network: phases by Griffin and Lim, or FFT interpolation; ``(b, 1, length)``."""
     if isinstance(stage, SpectrogramVocoder):
         return griffin_lim(signal, stage.mel)[..., :length]
     return fft_upsample(signal, length)
@@ -34,75 +51,96 @@ def plain(stage: Stage, signal: Tensor, length: int) -> Tensor:
 
 def evaluate_refiner(
     stage: Stage,
-    keys: Sequence[str],
-    prompts: Sequence[str],
-    real: Tensor,
+    clips: RefinerClips,
     folder: Path,
     embedders: Sequence[Embedder],
     seed: int,
-    prefix: str,
-    command: str,
     report: Callable[[int, int], None] | None = None,
 ) -> list[MetricValue]:
-    """STFT distance and Fréchet distances of a refiner on real input, to the very clips it should give back.
+    """Distances between a refiner's output on ground-truth input and the clips that it should reproduce.
 
     Args:
         stage: The refiner.
-        keys: Names of the clips.
-        prompts: Prompts of the clips, for a refiner that hears text.
-        real: Real audio at the stage's rate, ``(n, 1, t)``.
-        folder: Where its clips are kept; those that are there are not made again.
-        embedders: For the Fréchet distances.
+        clips: The reference clips.
+        folder: Folder of its output; existing files are not generated again.
+        embedders: Embedders for Fréchet and kernel distances.
         seed: Seed of the noise.
-        prefix: Begins the names of the figures.
-        command: How to measure again.
-        report: Called after each batch with clips done and clips in all.
+        report: Called after each batch with the number of clips done and their total.
+
+    Returns:
+        Metric values, whose command is empty.
     """
+    outputs, baselines = _refine(stage, clips, folder, seed, report)
+    values = _measure(stage, clips.audio, outputs, baselines, embedders)
+    return [value for value in values if not math.isnan(value.value)]
+
+
+def _refine(
+    stage: Stage,
+    clips: RefinerClips,
+    folder: Path,
+    seed: int,
+    report: Callable[[int, int], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Output of the stage and of the baseline, ``(n, 1, t)`` each."""
     assert stage.conditioner is not None
     folder.mkdir(parents=True, exist_ok=True)
-    rate, name = stage.sample_rate, type(stage).__name__
-    made, simple = [], []
-    for start in range(0, len(keys), BATCH):
+    rate, name, count = stage.sample_rate, type(stage).__name__, len(clips.keys)
+    outputs, baselines = [], []
+    for start in range(0, count, BATCH):
         part = slice(start, start + BATCH)
-        audio = real[part]
+        audio = clips.audio[part]
         signal = stage.conditioner.degrade(audio.to(stage.device))
-        simple.append(plain(stage, signal, audio.shape[-1]).float().cpu())
-        paths = [folder / f"{key}.flac" for key in keys[part]]
+        baselines.append(baseline(stage, signal, audio.shape[-1]).float().cpu())
+        paths = [folder / f"{key}.flac" for key in clips.keys[part]]
         if not all(path.is_file() for path in paths):
+            # The seed string is part of the results of earlier versions.
             rng = PerSampleGenerator(f"{seed} {name} alone", range(start, start + len(audio)), stage.device)
-            output = stage.generate(prompts[part], audio.shape[-1] / rate, rng, signal).float().cpu()
-            for path, clip in zip(paths, output, strict=True):
+            output = stage.generate(list(clips.prompts[part]), audio.shape[-1] / rate, rng, signal)
+            for path, clip in zip(paths, output.float().cpu(), strict=True):
                 write(path, clip, rate)
-        # Read back even what was just made: a rerun judges the very same samples.
-        made.append(torch.stack([read(path).samples for path in paths]))
+        # Files are read back even if they are new, so that a rerun measures the same samples.
+        outputs.append(torch.stack([read(path).samples for path in paths]))
         if report is not None:
-            report(min(start + BATCH, len(keys)), len(keys))
-    ours, other = torch.cat(made), torch.cat(simple)
-    baseline = "Griffin and Lim" if isinstance(stage, SpectrogramVocoder) else "FFT upsampling"
-    distance, its = (float(stft_distance(x, real).mean()) for x in (ours, other))
-    judge = f"multi-resolution STFT, {rate} Hz; ceiling: {baseline}"
-    figures = [
-        MetricValue(
-            f"{prefix}{name} alone, STFT distance", distance, 0.0, its, False, len(keys), judge, command
-        )
-    ]
+            report(min(start + BATCH, count), count)
+    return torch.cat(outputs), torch.cat(baselines)
+
+
+def _measure(
+    stage: Stage, references: Tensor, outputs: Tensor, baselines: Tensor, embedders: Sequence[Embedder]
+) -> Iterator[MetricValue]:
+    rate, n = stage.sample_rate, len(references)
+    name = f"{type(stage).__name__} on ground-truth input"
+    method = "Griffin and Lim" if isinstance(stage, SpectrogramVocoder) else "FFT upsampling"
+    value, upper = (float(stft_distance(x, references).mean()) for x in (outputs, baselines))
+    evaluator = f"multi-resolution STFT, {rate} Hz; upper bound: {method}"
+    yield MetricValue(f"{name}, STFT distance", value, 0.0, upper, False, n, evaluator)
     for embedder in embedders:
-        embed = partial(embedder.embed, sample_rate=rate)
-        reference = in_batches(embed, real)
-        near, far = (frechet_distance(in_batches(embed, x), reference, 0) for x in (ours, other))
-        few = "; few patches for its dimension" if near.n < 2 * near.dimension else ""
-        judge = f"{embedder.name}, {rate} Hz, to the same real clips; ceiling: {baseline}{few}"
-        if not math.isnan(near.value):
-            figures.append(
-                MetricValue(
-                    f"{prefix}{name} alone, FAD {embedder.name}",
-                    near.value,
-                    0.0,
-                    far.value,
-                    False,
-                    near.n,
-                    judge,
-                    command,
-                )
-            )
-    return figures
+        embed = partial(_embed, embedder=embedder, rate=rate, device=stage.device)
+        embedded = embed(references)
+        near, far = (frechet_distance(embed(x), embedded, 0) for x in (outputs, baselines))
+        few = "; few patches for its dimension" if near.has_few_patches else ""
+        evaluator = f"{embedder.name}, {rate} Hz, to the same references; upper bound: {method}{few}"
+        yield MetricValue(
+            f"{name}, FAD {embedder.name}", near.value, 0.0, far.value, False, near.n, evaluator
+        )
+        if n > 1:
+            distance = KernelAudioDistance(embedded)
+            value, upper = (distance(embed(x)) for x in (outputs, baselines))
+            yield MetricValue(f"{name}, KAD {embedder.name}", value, 0.0, upper, False, n, evaluator)
+    # Super-resolution adds the band that the evaluation of the cascade, at 16 kHz, does not contain.
+    line, own = (
+        largest_line(torch.cat([clip_spectrum(x) for x in audio.split(BATCH)]), rate)
+        for audio in (outputs, references)
+    )
+    evaluator = (
+        f"median spectrum of all clips, {rate} Hz, above its neighbourhood: at {line.frequency:.0f} Hz; "
+        f"lower bound: references, at {own.frequency:.0f} Hz"
+    )
+    yield MetricValue(
+        f"{name}, largest spectral line, dB", line.excess, own.excess, 40.0, False, n, evaluator
+    )
+
+
+def _embed(audio: Tensor, embedder: Embedder, rate: int, device: torch.device) -> Tensor:
+    return torch.cat([embedder.embed(x.to(device), rate).cpu() for x in audio.split(BATCH)])

@@ -1,7 +1,8 @@
-"""Similarity of audio to its prompt and to the real clip, beside a shuffled baseline (paper, table 6)."""
+"""Similarity of audio to its prompt and to the reference clip, beside shuffled pairs (paper, table 6)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,42 +12,45 @@ from torch import Tensor
 
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.backbones import musicnn
-from lightning_n2m.evaluation.embedders import JUDGE
-from lightning_n2m.evaluation.tags import hear, named
+from lightning_n2m.evaluation.embedders import MUSICNN
+from lightning_n2m.evaluation.tagger import TAGS, predict_tags, tags_in_prompt
 from lightning_n2m.mulan.joint import JointModel, embed_clips
 
 
 class TagSpace:
-    """A joint space without training: the 50 tags that the judging tagger hears and a prompt can name.
+    """A joint space without training: the 50 tags of the evaluating tagger, which a prompt can name.
 
-    A clip's vector is how much more of each tag is heard than in music at large; a text's is which tags
-    it names, beside how often texts do. It stands in where no joint model is at hand, and is the line
-    that one has to beat.
+    The vector of a clip is the excess of each tag's log-odds over that of music in general. The vector of a
+    text says which tags it names. It replaces a joint model where none is available, and is the baseline of
+    one.
 
     Args:
-        logits: Tags heard in training music, ``(clips, 50)``: the measure of "more than usual".
+        logits: Log-odds of the tags in training music, ``(clips, 50)``, which define "music in general".
     """
 
     sample_rate = musicnn.SAMPLE_RATE
-    dimension = len(musicnn.TAGS[JUDGE])
+    dimension = len(TAGS)
 
     def __init__(self, logits: Tensor) -> None:
-        self.name = f"tags of musicnn-{JUDGE}"
-        self.mean, self.std = logits.mean(dim=0), logits.std(dim=0)
+        self.name = f"tags of {MUSICNN}"
+        self.mean = logits.mean(dim=0)
+        self.std = logits.std(dim=0, correction=0).clamp(min=1e-6)
 
-    def place(self, logits: Tensor) -> Tensor:
-        """Unit vectors of clips whose tags were heard, ``(b, 50)``."""
+    def project(self, logits: Tensor) -> Tensor:
+        """Unit vectors of clips from the log-odds of their tags, ``(b, 50)``."""
         return F.normalize((logits - self.mean) / self.std, dim=1)
 
     def embed_audio(self, audio: Tensor) -> Tensor:
-        """ClipPairs ``(b, t)`` at 16 kHz to unit vectors ``(b, 50)``."""
-        return self.place(hear(audio[:, None], self.sample_rate).logits)
+        """Clips ``(b, t)`` at 16 kHz to unit vectors ``(b, 50)``."""
+        return self.project(predict_tags(audio[:, None], self.sample_rate).logits)
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Texts to unit vectors ``(n, 50)``; zero for one that names no tag."""
-        tags = musicnn.TAGS[JUDGE]
-        found = torch.tensor([[float(tag in named(text)) for tag in tags] for text in texts])
-        return F.normalize(found, dim=1)
+        rows = []
+        for text in texts:
+            named = tags_in_prompt(text)
+            rows.append([float(tag in named) for tag in TAGS])
+        return F.normalize(torch.tensor(rows), dim=1)
 
 
 def clip_vectors(model: JointModel, audio: Tensor, sample_rate: int) -> Tensor:
@@ -56,7 +60,13 @@ def clip_vectors(model: JointModel, audio: Tensor, sample_rate: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Similarity:
-    """Mean cosine of pairs, and of the same vectors in pairs that do not belong together."""
+    """Mean cosine of matching pairs, and of the same vectors in shuffled pairs.
+
+    Args:
+        value: Mean cosine of matching pairs.
+        shuffled: Mean cosine of all other pairs; NaN for a single pair.
+        n: Number of matching pairs.
+    """
 
     value: float
     shuffled: float
@@ -64,12 +74,12 @@ class Similarity:
 
 
 def similarity(one: Tensor, other: Tensor) -> Similarity:
-    """Mean cosine of rows ``(n, d)`` that belong together, and of all other pairs.
+    """Mean cosine of matching rows ``(n, d)``, and of all other pairs of rows.
 
-    The paper shuffles once; the mean over all wrong pairs is what many shuffles tend to.
+    The paper shuffles once; the mean over all other pairs is the expectation of a shuffle.
     """
     cosines = F.normalize(one.double(), dim=1) @ F.normalize(other.double(), dim=1).T
     n = len(cosines)
-    together = float(cosines.diagonal().mean())
-    apart = float((cosines.sum() - cosines.trace()) / (n * (n - 1)))
-    return Similarity(together, apart, n)
+    matching = float(cosines.diagonal().mean())
+    shuffled = float((cosines.sum() - cosines.trace()) / (n * (n - 1))) if n > 1 else math.nan
+    return Similarity(matching, shuffled, n)

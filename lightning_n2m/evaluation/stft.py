@@ -1,4 +1,4 @@
-"""Multi-resolution STFT distance (Yamamoto et al. 2020): how far a copy is from its original."""
+"""Multi-resolution STFT distance (Yamamoto et al. 2020) of a copy from its original."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def stft_distance(made: Tensor, real: Tensor, windows: tuple[int, ...] = (512, 1024, 2048)) -> Tensor:
+def stft_distance(copy: Tensor, original: Tensor, windows: tuple[int, ...] = (512, 1024, 2048)) -> Tensor:
     """Spectral convergence plus mean absolute difference of log magnitudes, averaged over resolutions.
 
-    Phases are not compared: a vocoder may choose its own.
+    Phases are not compared, since a vocoder may choose its own.
 
     Args:
-        made: ``(b, 1, t)``.
-        real: ``(b, 1, t)``, of the same rate.
+        copy: ``(b, 1, t)``.
+        original: ``(b, 1, t)``, of the same rate.
         windows: Window lengths in samples; the hop is a quarter.
 
     Returns:
@@ -21,12 +21,12 @@ def stft_distance(made: Tensor, real: Tensor, windows: tuple[int, ...] = (512, 1
     """
     distances = []
     for length in windows:
-        window = torch.hann_window(length, device=made.device)
+        window = torch.hann_window(length, device=copy.device)
         a, b = (
             torch.stft(x.squeeze(1).float(), length, length // 4, window=window, return_complex=True)
             .abs()
             .clamp(min=1e-5)
-            for x in (made, real)
+            for x in (copy, original)
         )
         convergence = (a - b).norm(dim=(1, 2)) / b.norm(dim=(1, 2))
         distances.append(convergence + (a.log() - b.log()).abs().mean(dim=(1, 2)))

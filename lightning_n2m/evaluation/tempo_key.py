@@ -1,4 +1,4 @@
-"""Tempo and key by published estimators, which know nothing of any training: librosa."""
+"""Tempo and key by published estimators of librosa, which are independent of any training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_n2m.errors import InputError
 
 TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-_SPELT = {
+_ENHARMONIC = {
     "Db": "C#",
     "D#": "Eb",
     "Gb": "F#",
@@ -23,7 +23,7 @@ _SPELT = {
     "E#": "F",
     "B#": "C",
 }
-# How often each degree sounds in a key (Temperley 2007, from the Kostka-Payne corpus), from the tonic up.
+# Probability of each degree in a key (Temperley 2007, from the Kostka-Payne corpus), from the tonic up.
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 
@@ -33,14 +33,14 @@ def _librosa() -> Any:
         import librosa
     except ImportError as error:
         raise InputError(
-            f"Tempo and key are judged by librosa, which cannot be imported ({error}); run "
+            f"Tempo and key are estimated by librosa, which cannot be imported ({error}); run "
             "'pip install librosa'."
         ) from error
     return librosa
 
 
 def tempo(audio: Tensor, sample_rate: int) -> float:
-    """Tempo of a clip ``(1, t)`` in beats a minute.
+    """Tempo of a clip ``(1, t)`` in beats per minute.
 
     Raises:
         InputError: if librosa is not installed.
@@ -50,10 +50,13 @@ def tempo(audio: Tensor, sample_rate: int) -> float:
     return float(librosa.feature.tempo(y=samples, sr=sample_rate)[0])
 
 
-def same_tempo(heard: float, asked: float, tolerance: float = 0.08) -> bool:
-    """Whether two tempos agree within a tolerance, octave errors forgiven: half, double, a third, triple."""
+def same_tempo(estimate: float, requested: float, tolerance: float = 0.08) -> bool:
+    """Whether two tempos agree within a tolerance, up to octave errors: half, double, a third, triple."""
+    if estimate <= 0 or requested <= 0:
+        return False
     return any(
-        abs(math.log(heard * factor / asked)) <= math.log1p(tolerance) for factor in (1, 2, 1 / 2, 3, 1 / 3)
+        abs(math.log(estimate * factor / requested)) <= math.log1p(tolerance)
+        for factor in (1, 2, 1 / 2, 3, 1 / 3)
     )
 
 
@@ -65,7 +68,7 @@ def key(audio: Tensor, sample_rate: int) -> tuple[str, str]:
     """
     librosa = _librosa()
     samples = audio[0].float().cpu().numpy()
-    # Percussion has no pitch, and would only lift all twelve.
+    # Percussion has no pitch and would raise all twelve classes.
     harmonic = librosa.effects.harmonic(samples, margin=2.0)
     chroma = librosa.feature.chroma_cqt(y=harmonic, sr=sample_rate, bins_per_octave=36).mean(axis=1)
     return best_key(chroma)
@@ -81,6 +84,6 @@ def best_key(chroma: NDArray[np.floating]) -> tuple[str, str]:
     return max(candidates, key=lambda name: candidates[name])
 
 
-def same_key(heard: tuple[str, str], tonic: str, mode: str) -> bool:
-    """Whether two keys sound the same notes around the same tonic, however it is spelt."""
-    return heard == (_SPELT.get(tonic, tonic), mode)
+def same_key(estimate: tuple[str, str], tonic: str, mode: str) -> bool:
+    """Whether two keys are equal up to enharmonic spelling (G sharp is A flat)."""
+    return estimate == (_ENHARMONIC.get(tonic, tonic), mode)

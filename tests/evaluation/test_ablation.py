@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError
@@ -18,26 +19,39 @@ def config(monkeypatch):
     return "configs/cascade/waveform.yaml"
 
 
-def test_every_setting_is_varied_alone():
-    found = variations("waveform", (1, 5), (10, 20), guided_refiner=True)
-    groups = [v.group for v in found]
+def test_one_setting_is_varied_at_a_time():
+    points = variations("waveform", (1, 5), (10, 20), guided_refiner=True)
+    groups = [v.group for v in points]
     assert groups.count("generator guidance") == groups.count("refiner guidance") == 2
     assert (groups.count("refiner schedule"), groups.count("generator sampler")) == (3, 4)
-    assert len({v.folder for v in found}) == len(found)
+    assert len({v.folder for v in points}) == len(points)
     assert not any(v.group == "refiner guidance" for v in variations("spectrogram", (1,), (10,), False))
 
 
-@pytest.mark.parametrize(("route", "refiner"), [("waveform", 800), ("spectrogram", 100)])
-def test_the_paper_takes_all_its_steps(route, refiner):
+@pytest.mark.parametrize("route", ["waveform", "spectrogram"])
+def test_the_paper_row_samples_as_the_recipes_of_the_paper_do(route):
+    """Steps, step list, gamma and guidance equal those of configs/paper (tables 3 and 7)."""
     config, paper = (v for v in variations(route, (), (), True) if v.group == "sampling")
     assert not [option for option in config.options if option.startswith("--model")]
-    for stage, total in (("generator", 1000), ("refiner", refiner)):
-        assert f"--model.{stage}.num_steps={total}" in paper.options
-        assert f"--model.{stage}.method=ancestral" in paper.options
+    refiner = {"waveform": "waveform_cascader", "spectrogram": "spectrogram_vocoder"}[route]
+    for stage, recipe in (("generator", f"{route}_generator"), ("refiner", refiner)):
+        prefix = f"--model.{stage}."
+        options = dict(o.removeprefix(prefix).split("=") for o in paper.options if o.startswith(prefix))
+        text = (ROOT / "configs" / "paper" / f"{recipe}.yaml").read_text(encoding="utf-8")
+        sampling = yaml.safe_load(text)["model"]["init_args"]["sampling"]
+        scale = sampling.get("guidance", {}).get("scale")
+        assert options.pop("guidance", None) == (None if scale is None else f"{scale:g}")
+        assert options == {
+            "step_schedule": sampling["step_schedule"],
+            "num_steps": str(sampling["num_steps"]),
+            "gamma": f"{sampling['gamma']:g}",
+            "reverse_schedule": "false",
+            "method": "ancestral",
+        }
 
 
 @pytest.mark.parametrize("route", ["waveform", "spectrogram"])
-def test_front_heavy_is_turned_into_back_heavy(route):
+def test_front_heavy_reversed_is_back_heavy(route):
     """Half of the steps of a front-heavy list lie near the data, of a back-heavy one near the noise."""
     for stage in ("generator", "refiner"):
         medians = {}
@@ -51,7 +65,7 @@ def test_front_heavy_is_turned_into_back_heavy(route):
         assert medians["back"] > 0.75
 
 
-def test_what_is_there_is_not_measured_again(config, tmp_path):
+def test_finished_variations_are_not_run_again(config, tmp_path):
     calls = []
 
     def test(args):
@@ -83,7 +97,7 @@ def test_what_is_there_is_not_measured_again(config, tmp_path):
     ("args", "words"),
     [
         ([], "required"),
-        (["-c", "nothing.yaml", "--output", "x"], "no config of a cascade"),
+        (["-c", "nothing.yaml", "--output", "x"], "not a config of a cascade"),
         (
             ["-c", "configs/cascade/waveform.yaml", "--output", "x", "--groups", "colour"],
             "no ablation 'colour'",
@@ -91,6 +105,6 @@ def test_what_is_there_is_not_measured_again(config, tmp_path):
         (["-c", "configs/cascade/waveform.yaml", "--output", "x", "--totals", "many"], "invalid"),
     ],
 )
-def test_wrong_options_are_told(config, args, words):
+def test_wrong_options_are_reported(config, args, words):
     with pytest.raises(InputError, match=words):
         ablate(args, lambda given: None)

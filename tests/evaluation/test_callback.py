@@ -3,7 +3,7 @@ from __future__ import annotations
 from lightning_n2m.evaluation.callback import _command
 
 
-def test_the_command_that_figures_name_is_free_of_places(monkeypatch):
+def test_the_stored_command_names_no_folders(monkeypatch):
     monkeypatch.setattr("sys.argv", [
         "x", "test", "-c", "a b.yaml", "--evaluation.folder", "here", "--evaluation.refiner_clips", "8",
         "--evaluation.cache=there", "--model.seed=1", "--evaluation.merge_into", "sum.json",

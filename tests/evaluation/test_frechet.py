@@ -31,12 +31,12 @@ def test_gaussians_of_known_moments_have_the_known_distance():
         for i, (m, s) in enumerate(zip(means, spreads, strict=True))
     )
     expected = (means[0] - means[1]).square().sum() + (spreads[0] - spreads[1]).square().sum()
-    found = frechet_distance(x, y, draws=0)
-    assert found.value == pytest.approx(float(expected), rel=1e-6)
-    assert (found.n, found.reference_n, found.dimension) == (200, 200, 6)
+    distance = frechet_distance(x, y, draws=0)
+    assert distance.value == pytest.approx(float(expected), rel=1e-6)
+    assert (distance.n, distance.reference_n, distance.dimension) == (200, 200, 6)
 
 
-def test_general_covariances_agree_with_the_other_way_to_compute_it():
+def test_general_covariances_agree_with_the_symmetric_form():
     x = gaussian(100, 2, torch.zeros(5, dtype=torch.float64), torch.linalg.cholesky(spd(5, 1)), 3)
     y = gaussian(100, 2, torch.ones(5, dtype=torch.float64), torch.linalg.cholesky(spd(5, 2)), 4)
     mean, covariance = _gaussian(y.flatten(0, 1))
@@ -58,14 +58,14 @@ def test_the_interval_covers_the_truth_and_narrows_with_clips():
     reference = gaussian(500, 4, torch.zeros(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64), 9)
     covered = 0
     for seed in range(20):
-        found = frechet_distance(draw(200, seed), reference, seed=seed)
-        covered += found.low <= 1.0 <= found.high
+        distance = frechet_distance(draw(200, seed), reference, seed=seed)
+        covered += distance.low <= 1.0 <= distance.high
     assert covered >= 16
     narrow, wide = (frechet_distance(draw(n, 0), reference) for n in (800, 50))
     assert narrow.high - narrow.low < 0.5 * (wide.high - wide.low)
 
 
-def test_too_few_patches_for_the_dimension_are_told():
+def test_too_few_patches_for_the_dimension_are_reported():
     x = torch.randn(10, 3, 40, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match="40 dimensions from 30 patches"):
         frechet_distance(x, x, draws=0)

@@ -16,15 +16,15 @@ def test_a_probe_finds_what_is_linear_and_generalises():
     assert probe.labels == ("high", "low")
     x, truth = world(300, 1)
     for label in probe.labels:
-        right = probe.predict(x, label) == torch.tensor([label in found for found in truth])
+        right = probe.predict(x, label) == torch.tensor([label in labels for labels in truth])
         assert right.double().mean() > 0.93
 
 
 def test_a_rare_label_is_not_lost_in_its_absence():
     x, truth = world(600, 0)
-    # One in six is "low"; half of them and more must be found although saying no is right more often.
+    # One in six is "low"; most of them must be found, although "no" is right more often.
     probe = fit_probe(x + torch.randn(600, 12, generator=torch.Generator().manual_seed(5)), truth)
-    low = torch.tensor(["low" in found for found in truth])
+    low = torch.tensor(["low" in labels for labels in truth])
     assert probe.predict(x, "low")[low].double().mean() > 0.7
 
 

@@ -25,10 +25,10 @@ GENRES = ("blues", "slow blues", "waltz", "jazz", "gypsy jazz")
         ("Something sad", PromptAttributes()),
     ],
 )  # fmt: skip
-def test_what_a_prompt_asks_for(prompt, expected):
+def test_attributes_of_a_prompt(prompt, expected):
     assert parse_prompt(prompt, GENRES) == expected
 
 
-def test_facts_are_counted():
-    assert parse_prompt("Something sad").facts == 0
-    assert parse_prompt("A waltz for piano and flute in C major at 90 bpm, no drums", GENRES).facts == 6
+def test_attributes_are_counted():
+    assert parse_prompt("Something sad").count == 0
+    assert parse_prompt("A waltz for piano and flute in C major at 90 bpm, no drums", GENRES).count == 6

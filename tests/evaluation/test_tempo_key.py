@@ -17,12 +17,12 @@ TRUTH = {
 
 
 @pytest.mark.parametrize(
-    ("heard", "asked", "same"),
+    ("estimate", "requested", "same"),
     [(120, 120, True), (129, 120, True), (130.5, 120, False), (60, 120, True), (240, 120, True),
-     (40, 120, True), (360, 120, True), (90, 120, False), (80, 120, False)],
+     (40, 120, True), (360, 120, True), (90, 120, False), (80, 120, False), (0, 120, False)],
 )  # fmt: skip
-def test_tempos_agree_within_a_tolerance_and_octaves(heard, asked, same):
-    assert same_tempo(heard, asked) is same
+def test_tempos_agree_within_a_tolerance_and_octaves(estimate, requested, same):
+    assert same_tempo(estimate, requested) is same
 
 
 @pytest.mark.parametrize("tonic", range(12))
@@ -36,13 +36,13 @@ def test_a_scale_with_a_strong_triad_has_its_key(tonic, mode, scale):
     assert best_key(chroma) == (TONICS[tonic], mode)
 
 
-def test_keys_are_the_same_however_they_are_spelt():
+def test_enharmonic_keys_are_equal():
     assert same_key(("Ab", "minor"), "G#", "minor")
     assert not same_key(("Ab", "minor"), "G#", "major")
 
 
 @pytest.mark.slow
-def test_the_judges_know_their_trade():
+def test_estimators_are_right_on_most_rendered_pieces():
     """Most of twelve rendered pieces, from 10 s each."""
     tempos = keys = 0
     for path, truth in TRUTH.items():
