@@ -22,24 +22,25 @@ from lightning_n2m.storage import join, locate
 
 
 class AudioDataModule(LightningDataModule):
-    """Crops and captions out of webdataset shards.
+    """Crops and captions from webdataset shards.
 
-    Rate, length and token budget are asked of the stage that is trained, so that the two cannot
-    disagree.
+    Rate, length and token budget come from the stage that is trained, so that the two always match.
 
     Args:
         shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or its URL (s3://, gs://);
             several are one collection, unless they have weights (``{FOLDER: 3, OTHER: 1}``): of four
-            clips, three then come from the first. What ``shard --derive`` made for the stage is used.
+            clips, three then come from the first. Forms that ``shard --derive`` wrote are used.
         batch_size: Clips in a batch of one rank: as many as its memory holds.
-        effective_batch: Clips of one optimiser step, over all ranks: 2048 in the paper. How many batches
-            each rank accumulates follows from it, and ``trainer.val_check_interval`` then counts
-            optimiser steps. One batch of each rank when null.
+        effective_batch: Clips of one optimiser step over all ranks: 2048 in the paper. The number of
+            batches that each rank accumulates follows from it, and ``trainer.val_check_interval`` then counts
+            optimiser steps. Where one batch of each rank is already more, each rank takes its share. One
+            batch of each rank when null.
         num_workers: Loader processes of one rank; each reads its own shards.
         streams: Streams for each worker over all ranks; fix it to make the order of the data
             independent of the number of ranks. The number of ranks when null.
-        shuffle_shards: Shards whose clips are shuffled together; so many lie in a worker's memory.
-        validation_clips: Clips on which validation and prediction run, always the same.
+        shuffle_shards: Shards whose clips are shuffled together and held in a worker's memory.
+        validation_clips: Clips on which validation and prediction run, always the same; at least one for
+            each rank.
         seed: Seed of order, crops and captions.
         pseudo_labels: Share of captions that are pseudo-labels, where a clip has both these and texts of its
             own; all texts count alike, as in the paper, when null.
@@ -74,14 +75,14 @@ class AudioDataModule(LightningDataModule):
         self.num_workers, self.streams = num_workers, streams
         self.shuffle_shards, self.validation_clips, self.seed = shuffle_shards, validation_clips, seed
         self.pseudo_labels, self.tag_orders, self.text_vectors = pseudo_labels, tag_orders, text_vectors
-        self.samples = 0  # of all ranks, when this process began
-        self._first = 0  # batch of each rank, when this process began
+        self.samples = 0  # Samples of all ranks before this process began.
+        self._first = 0  # Batches of each rank before this process began.
 
     def setup(self, stage: str) -> None:
-        """Settle how many batches are accumulated for one optimiser step.
+        """Compute how many batches are accumulated for one optimiser step.
 
         Raises:
-            InputError: if the effective batch is no multiple of what all ranks hold at once.
+            InputError: if the effective batch is not a multiple of one batch of all ranks.
         """
         trainer: Any = self.trainer
         self._use_text_vectors()
@@ -92,10 +93,14 @@ class AudioDataModule(LightningDataModule):
                 "data.effective_batch and trainer.accumulate_grad_batches are both set; leave the second at "
                 "1: it follows from the first."
             )
+        # On many ranks, one batch of each can exceed the effective batch: each then takes its share.
+        if self.effective_batch < self._at_once and self.effective_batch % trainer.world_size == 0:
+            self.batch_size = self.effective_batch // trainer.world_size
         if self.effective_batch % self._at_once:
             raise InputError(
-                f"data.effective_batch is {self.effective_batch}, no multiple of the {self._at_once} clips "
-                f"of data.batch_size {self.batch_size} on {trainer.world_size} rank(s); choose a multiple."
+                f"data.effective_batch is {self.effective_batch}, not a multiple of the {self._at_once} "
+                f"clips of data.batch_size {self.batch_size} on {trainer.world_size} rank(s); choose a "
+                "multiple."
             )
         trainer.accumulate_grad_batches = self.effective_batch // self._at_once
         if isinstance(trainer.val_check_interval, int):
@@ -122,7 +127,7 @@ class AudioDataModule(LightningDataModule):
         if stage.text is not None:
             budget = stage.text.max_tokens - stage.text.special_tokens
             text = TextBatch(budget, stage.text.count_tokens, self.pseudo_labels, self.tag_orders)
-        # Validation listens, so that it needs audio also where training takes log-mels.
+        # Validation logs samples, for which it needs audio even where training takes log-mels.
         mel = None if centred else stage.trains_on_mel
         return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel)
 
@@ -135,20 +140,20 @@ class AudioDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """Endless batches, from where a resumed run left off."""
+        """Batches without end, from where a resumed run stopped."""
         self._first = self._batches
         decoder = self._decoder(centred=False)
         stream = TrainingStream(
             find_sources(self.shards, "train", TrainingFormat(decoder.sample_rate, decoder.mel), self.cache),
             decoder,
             self.batch_size,
-            self.trainer.global_rank,  # type: ignore[union-attr]
-            self.trainer.world_size,  # type: ignore[union-attr]
-            self.num_workers,
-            self.streams,
-            self.seed,
-            self.shuffle_shards,
-            self.samples // self._at_once,
+            rank=self.trainer.global_rank,  # type: ignore[union-attr]
+            world_size=self.trainer.world_size,  # type: ignore[union-attr]
+            workers=self.num_workers,
+            streams=self.streams,
+            seed=self.seed,
+            group=self.shuffle_shards,
+            start=self.samples // self._at_once,
         )
         return self._loader(stream, self.num_workers)
 
@@ -157,8 +162,8 @@ class AudioDataModule(LightningDataModule):
             [file for source in find_sources(self.shards, split, cache=self.cache) for file in source.files],
             self._decoder(centred=True),
             self.validation_clips,
-            self.trainer.global_rank,  # type: ignore[union-attr]
-            self.trainer.world_size,  # type: ignore[union-attr]
+            rank=self.trainer.global_rank,  # type: ignore[union-attr]
+            world_size=self.trainer.world_size,  # type: ignore[union-attr]
         )
         return self._loader(clips, 0)
 
@@ -181,33 +186,33 @@ class AudioDataModule(LightningDataModule):
 
     @property
     def _reading(self) -> dict[str, int]:
-        """What the order of the data rests on."""
+        """The settings that the order of the data depends on."""
         streams = self.streams or self.trainer.world_size  # type: ignore[union-attr]
         order = {"streams": streams, "num_workers": max(1, self.num_workers)}
-        # One worker deals any batch from its streams in turn; several deal whole batches in turn.
+        # One worker fills any batch from its streams in turn; several workers take whole batches in turn.
         return order | ({"batch_size x ranks": self._at_once} if self.num_workers > 1 else {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Samples that all ranks have had, for an exact continuation, also on other GPUs."""
+        """Samples that all ranks have read, for an exact resume, also on another number of ranks."""
         seen = self.samples + (self._batches - self._first) * self._at_once
         return {"samples": seen, "reading": self._reading}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the samples that a checkpoint has seen.
+        """Resume after the samples that a checkpoint has read.
 
         Raises:
-            InputError: if they would not come in the same order any more.
+            InputError: if the settings would give the samples in another order.
         """
         before = state_dict["reading"]
         if before != self._reading:
             wanted = ", ".join(f"data.{name} {value}" for name, value in before.items())
             raise InputError(
-                f"The run that is to go on has read its clips with {wanted}; set the same, or clips would be "
-                "repeated or left out."
+                f"The run to resume has read its clips with {wanted}; set the same, or clips would be "
+                "repeated or skipped."
             )
         if state_dict["samples"] % self._at_once:
             raise InputError(
-                f"The run that is to go on has seen {state_dict['samples']} clips, which batches of "
+                f"The run to resume has read {state_dict['samples']} clips, which batches of "
                 f"{self._at_once} do not divide; choose data.batch_size so that, times the ranks, it does."
             )
         self.samples = state_dict["samples"]

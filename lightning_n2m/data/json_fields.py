@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from lightning_n2m.errors import InputError
@@ -141,12 +142,22 @@ def build(kind: type[T], values: Any, rules: Mapping[str, Check]) -> T:
     if not isinstance(values, dict):
         raise FieldError(f"it is {_shown(values)}, but an object is expected")
     checked = {}
-    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if item.name in values:
-            checked[item.name] = _checked(item.name, values[item.name], rules[item.name])
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise FieldError(f"{item.name} is missing")
+    for name, required in _fields_of(kind):  # type: ignore[arg-type]
+        if name in values:
+            checked[name] = _checked(name, values[name], rules[name])
+        elif required:
+            raise FieldError(f"{name} is missing")
     return kind(**checked)
+
+
+@cache
+def _fields_of(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Name of each field of a dataclass, and whether it has no default."""
+    missing = dataclasses.MISSING
+    return tuple(
+        (item.name, item.default is missing and item.default_factory is missing)
+        for item in dataclasses.fields(kind)
+    )
 
 
 def _checked(name: str, value: Any, rule: Check) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lightning_n2m.data.shard_reader import RawClip, ShardFile, read_shard
@@ -16,13 +16,13 @@ class StreamOrder:
 
     Args:
         files: All shards of the split.
-        streams: Number of streams in all: over ranks and their workers.
-        stream: Number of this one.
+        streams: Number of streams over all ranks and workers.
+        stream: Number of this stream.
         seed: Seed of the order.
-        group: Shards whose clips are shuffled together; so many are in memory at a time.
+        group: Shards whose clips are shuffled together and held in memory at a time.
     """
 
-    files: tuple[ShardFile, ...]
+    files: Sequence[ShardFile]
     streams: int
     stream: int
     seed: int
@@ -30,13 +30,14 @@ class StreamOrder:
 
     def groups(self, epoch: int) -> list[list[ShardFile]]:
         """Shards of this stream in one epoch, in groups that are shuffled together."""
-        order = list(self.files)
+        # Numbers are shuffled instead of shards, so that only the shards of this stream are built.
+        order = list(range(len(self.files)))
         random.Random(derive_seed(self.seed, "shards", epoch)).shuffle(order)
-        own = order[self.stream :: self.streams]
+        own = [self.files[i] for i in order[self.stream :: self.streams]]
         return [own[i : i + self.group] for i in range(0, len(own), self.group)]
 
     def clips(self, skip: int) -> Iterator[RawClip]:
-        """The clips of the stream without end, from the ``skip``-th on; what is skipped is not read."""
+        """The clips of the stream without end, from number ``skip`` on; skipped shards are not read."""
         epoch = 0
         while True:
             for number, group in enumerate(self.groups(epoch)):

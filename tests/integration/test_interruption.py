@@ -203,7 +203,7 @@ def test_a_run_that_would_read_other_clips_is_refused(
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--data.effective_batch=5"], "no multiple of the 2 clips"),
+        (["--data.effective_batch=5"], "not a multiple of the 2 clips"),
         (["--data.effective_batch=4", "--trainer.accumulate_grad_batches=2"], "it follows from the first"),
     ],
 )
