@@ -1,8 +1,9 @@
-"""Pre-emphasis: the spectrum of music made flatter before noise is added to it.
+"""Pre-emphasis: a filter that flattens the spectrum of music before noise is added.
 
-Music at 8 kHz lies some 35 dB below music at 200 Hz, so white noise, and with it whatever a small
-network leaves of it, drowns the treble long before the bass: what remains is a hiss. One zero in
-front of the diffusion and its pole behind it shape what remains like the music itself.
+Music has about 35 dB less power at 8 kHz than at 200 Hz. White noise therefore masks high frequencies long
+before low ones, and the noise that a small network leaves in its output is audible as a hiss. A filter with
+one zero before the diffusion, and its inverse after sampling, give the remaining noise the spectrum of
+music.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ def emphasise(audio: Tensor, coefficient: float) -> Tensor:
 
 
 def restore(audio: Tensor, coefficient: float) -> Tensor:
-    """The inverse of `emphasise`, in 32 bits: ``x_n = y_n + coefficient x_(n-1)``; unchanged for 0."""
+    """The inverse of `emphasise`, in float32: ``x_n = y_n + coefficient x_(n-1)``; unchanged for 0."""
     if not coefficient:
         return audio
-    # 1 / (1 - cz) is the product of all 1 + (cz)^(2^k), of which a few do until c^(2^k) is nothing: a
-    # handful of sums of whole sequences, where a recursion takes as many steps as there are samples.
+    # 1 / (1 - cz) is the product of all 1 + (cz)^(2^k). A few factors suffice, until c^(2^k) is negligible:
+    # a few sums of whole sequences, where the recursion takes one step per sample.
     audio, delay, gain = audio.float(), 1, coefficient
     while abs(gain) > 1e-9 and delay < audio.shape[-1]:
         audio = audio + gain * F.pad(audio[..., :-delay], (delay, 0))

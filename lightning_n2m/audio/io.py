@@ -1,4 +1,4 @@
-"""Reading and writing audio files: the only place that knows soundfile.
+"""Reading and writing audio files: the only module that uses soundfile.
 
 ``torchaudio.load`` is avoided on purpose: since torchaudio 2.9 it needs torchcodec, which must match
 both FFmpeg and torch exactly.
@@ -21,7 +21,7 @@ from torch import Tensor
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import write_atomic
 
-# What libsndfile says of a FLAC that was written to a pipe and never learnt its length; it cannot seek there.
+# What libsndfile reports for a FLAC file without a length in its header (written to a pipe).
 UNKNOWN_LENGTH = 2**63 - 1
 
 Source = str | Path | bytes | BinaryIO
@@ -37,9 +37,9 @@ class Audio:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says: rate in Hz, length in frames, number of channels, and its tags.
+    """Header of a file: rate in Hz, length in frames, number of channels, and tags.
 
-    Tags go by lower-case names such as ``title``, ``artist``, ``album``, ``date`` and ``genre``.
+    Tags have lower-case names such as ``title``, ``artist``, ``album``, ``date`` and ``genre``.
     """
 
     sample_rate: int
@@ -68,7 +68,7 @@ def _open(source: Source) -> soundfile.SoundFile:
     if file.frames == UNKNOWN_LENGTH:
         file.close()
         raise InputError(
-            f"{name} does not say how long it is; write it anew with 'flac' or 'ffmpeg', to a file."
+            f"The header of {name} has no length; encode it again with 'flac' or 'ffmpeg', to a file."
         )
     return file
 
@@ -77,22 +77,22 @@ def probe(source: Source) -> AudioInfo:
     """Read the header only.
 
     Raises:
-        InputError: if the source is not audio that libsndfile knows.
+        InputError: If libsndfile cannot read the source.
     """
     with _open(source) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels, file.copy_metadata())
 
 
 def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
-    """Decode a file, or only a part of it: seeking is far cheaper than decoding all of it.
+    """Decode a file or a part of it; seeking is far faster than decoding the whole file.
 
     Args:
         source: Path, bytes of a whole file, or a seekable binary stream.
         start: First frame to decode.
-        frames: Number of frames to decode; all that follow when none is given.
+        frames: Number of frames to decode; null for all.
 
     Raises:
-        InputError: if the source is not audio, or holds fewer frames than were asked for.
+        InputError: If the source is not audio, is damaged, or has fewer frames.
     """
     with _open(source) as file:
         try:
@@ -106,7 +106,7 @@ def read(source: Source, start: int = 0, frames: int | None = None) -> Audio:
     if frames is not None and len(data) < frames:
         raise InputError(
             f"{source if isinstance(source, str | Path) else 'a clip'} ends after {start + len(data)} "
-            f"frames, but {start + frames} were asked for."
+            f"frames, but {start + frames} are needed."
         )
     return Audio(torch.from_numpy(np.ascontiguousarray(data.T)), rate)
 
@@ -115,7 +115,7 @@ def read_blocks(source: Source, frames: int) -> Iterator[Tensor]:
     """Decode a file block by block: ``(channels, frames)`` float32, the last one shorter.
 
     Raises:
-        InputError: if the source is not audio, or is damaged on the way.
+        InputError: If the source is not audio, or is damaged.
     """
     with _open(source) as file:
         while True:
@@ -149,7 +149,7 @@ def encode(
         sample_rate: Its rate in Hz.
         format: File format by libsndfile's name.
         subtype: Coding by libsndfile's name.
-        compression: From 0, least, to 1, most; the format's own when none is given.
+        compression: From 0 (lowest) to 1 (highest); null for the default of the format.
     """
     stream = io.BytesIO()
     data = samples.detach().clamp(-1, 1).T.cpu().numpy()
@@ -159,16 +159,16 @@ def encode(
 
 
 def write(path: str | Path, samples: Tensor, sample_rate: int, subtype: str = "PCM_16") -> Path:
-    """Write ``(channels, time)`` as the format that the file name ends in.
+    """Write ``(channels, time)`` in the format of the file extension.
 
     The write is atomic: the file appears under its name only when it is complete.
 
     Raises:
-        InputError: if libsndfile does not know the ending, or cannot write such files.
+        InputError: If libsndfile cannot write files with this extension.
     """
     path = Path(path)
     format = path.suffix.lstrip(".").upper()
     if format == "RAW" or not soundfile.check_format(format, subtype):
-        raise InputError(f"{path}: cannot write '{path.suffix}' files; end the name in .wav or .flac.")
+        raise InputError(f"{path}: cannot write '{path.suffix}' files; use the extension .wav or .flac.")
     write_atomic(path, encode(samples, sample_rate, format, subtype))
     return path

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from lightning_n2m.errors import check_range
 
-_LOUDEST = 20.0  # gain of a step of `match_mel`: where there is next to nothing, more would only raise noise
+_MAX_GAIN = 20.0  # of a step of `match_mel`; where the audio is nearly silent, more would only amplify noise
 
 
 @dataclass(frozen=True)
 class MelSettings:
     """Analysis and scaling of the log-mel.
 
-    The paper gives channels, frame rate and the range [-1, 1] (section 3.3.2); the rest is chosen
-    here and kept in the stage's config, since a vocoder fits only the spectrogram it was trained on.
+    The paper gives channels, frame rate and the range [-1, 1] (section 3.3.2). The other settings are part
+    of the stage's config, because a vocoder works only with the spectrogram that it was trained on.
 
     Args:
         sample_rate: Rate of the audio in Hz.
@@ -28,7 +28,7 @@ class MelSettings:
         window: Length of the analysis window (and transform) in samples.
         f_min: Lowest frequency in Hz.
         f_max: Highest frequency in Hz.
-        floor: Smallest mel magnitude; below it is silence.
+        floor: Smallest mel magnitude; smaller ones are clipped to it.
         low: Natural log magnitude that is mapped to -1.
         high: Natural log magnitude that is mapped to 1.
     """
@@ -72,11 +72,11 @@ def _transform(settings: MelSettings, device: torch.device) -> torchaudio.transf
 
 
 def log_mel(audio: Tensor, settings: MelSettings) -> Tensor:
-    """Log-mel of audio ``(b, 1, t)``, scaled so that music lies within [-1, 1].
+    """Log-mel of audio ``(b, 1, t)``, scaled so that the values of music are within [-1, 1].
 
     Returns:
-        ``(b, channels, t / hop)``: frames are centred, and the last one, which would need the
-        sample after the end, is left out, so that frames times hop is exactly the length.
+        ``(b, channels, t / hop)``: frames are centred. The last frame, centred after the end, is dropped, so
+        that frames times hop is exactly the length.
     """
     with torch.autocast(audio.device.type, enabled=False):
         magnitude = _transform(settings, audio.device)(audio.squeeze(1).float())[..., :-1]
@@ -85,15 +85,14 @@ def log_mel(audio: Tensor, settings: MelSettings) -> Tensor:
 
 
 def to_magnitude(mel: Tensor, settings: MelSettings) -> Tensor:
-    """Undo the scaling: mel magnitudes of ``(b, channels, frames)``."""
+    """Mel magnitudes ``(b, channels, frames)`` of a scaled log-mel."""
     return ((mel.float() + 1) / 2 * (settings.high - settings.low) + settings.low).exp()
 
 
 def griffin_lim(mel: Tensor, settings: MelSettings, iterations: int = 32) -> Tensor:
-    """A plain listening version of a log-mel, with phases by Griffin and Lim: ``(b, 1, frames * hop)``.
+    """Audio ``(b, 1, frames * hop)`` of a log-mel, with phases by Griffin and Lim (1984).
 
-    The vocoder's task is to do better; this is for listening to the generator alone, and the
-    baseline that the vocoder is measured against.
+    It is the preview of a generator's output and the baseline of the vocoder.
     """
     filters = _transform(settings, mel.device).mel_scale.fb  # (bins, channels)
     with torch.autocast(mel.device.type, enabled=False):
@@ -115,21 +114,21 @@ def griffin_lim(mel: Tensor, settings: MelSettings, iterations: int = 32) -> Ten
 
 
 def match_mel(audio: Tensor, mel: Tensor, settings: MelSettings) -> Tensor:
-    """Bring the log-mel of audio ``(b, 1, frames * hop)`` nearer to ``(b, channels, frames)``; phases stay.
+    """Bring the log-mel of audio ``(b, 1, frames * hop)`` nearer to ``(b, channels, frames)``.
 
-    Each channel asks for the gain that it lacks, and each bin follows the channels that hear it, in
-    proportion: one step of the multiplicative update for the Kullback-Leibler divergence (Lee and Seung
-    2001) on the magnitudes. Since windows overlap, one step does not reach the goal; repeat it.
+    One step of the multiplicative update for the Kullback-Leibler divergence (Lee and Seung 2001) on the
+    magnitudes; phases stay. The gain of a frequency bin is the mean of the gains that its mel channels need,
+    weighted by the mel filters. Because windows overlap, one step is not enough: repeat it.
     """
     transform = _transform(settings, audio.device)
     filters, window = transform.mel_scale.fb, transform.spectrogram.window  # (bins, channels)
     shape = {"n_fft": settings.window, "hop_length": settings.hop, "window": window}
     with torch.autocast(audio.device.type, enabled=False):
         bins = torch.stft(audio.squeeze(1).float(), **shape, return_complex=True)  # (b, bins, frames + 1)
-        wanted = to_magnitude(mel, settings)
-        wanted = torch.nn.functional.pad(wanted, (0, bins.shape[-1] - wanted.shape[-1]), mode="replicate")
-        heard = filters.T @ bins.abs()
-        lack = (wanted / heard.clamp(min=settings.floor / 100)).clamp(max=_LOUDEST)
+        target = to_magnitude(mel, settings)
+        target = torch.nn.functional.pad(target, (0, bins.shape[-1] - target.shape[-1]), mode="replicate")
+        magnitude = filters.T @ bins.abs()
+        channel_gain = (target / magnitude.clamp(min=settings.floor / 100)).clamp(max=_MAX_GAIN)
         total = filters.sum(dim=1, keepdim=True)
-        gain = filters @ lack / total.clamp(min=1e-9)  # 0 Hz, which no channel hears, falls silent
+        gain = filters @ channel_gain / total.clamp(min=1e-9)  # 0 for bins outside of all channels, as 0 Hz
         return torch.istft(bins * gain, **shape, length=audio.shape[-1])[:, None]

@@ -1,7 +1,7 @@
-"""Opus whose bytes depend on nothing but the audio.
+"""Opus files whose bytes depend on the audio only.
 
-libsndfile gives each Ogg stream a serial number at random; equal audio would give unequal files, and
-a shard made again another checksum.
+libsndfile gives each Ogg stream a random serial number: equal audio would give different files, and a shard
+that is written again another checksum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.io import encode
 
-_LOWEST, _HIGHEST = 6, 256  # kbit/s a channel, between which libsndfile's compression level moves.
+_LOWEST, _HIGHEST = 6, 256  # kbit/s per channel at libsndfile's compression levels 1 and 0.
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -23,7 +23,7 @@ def encode_opus(samples: Tensor, sample_rate: int, kbps: int, serial: int = 0) -
     Args:
         samples: Audio; values beyond [-1, 1] are clipped.
         sample_rate: 8, 12, 16, 24 or 48 kHz.
-        kbps: Bit rate of a channel in thousands of bits a second, 6 to 256.
+        kbps: Bit rate per channel in kbit/s, 6 to 256.
         serial: Number of the stream.
     """
     level = (_HIGHEST - kbps) / (_HIGHEST - _LOWEST)
@@ -31,7 +31,7 @@ def encode_opus(samples: Tensor, sample_rate: int, kbps: int, serial: int = 0) -
 
 
 def renumber(data: bytes, serial: int) -> bytes:
-    """Give the stream in an Ogg file another serial number, with the checksums that follow from it."""
+    """Replace the serial number of the stream in an Ogg file, and update the checksums of its pages."""
     result, position = bytearray(data), 0
     while position < len(result):
         # RFC 3533, section 6: serial number at byte 14 of a page, checksum at 22, lengths from 26 on.
@@ -47,6 +47,6 @@ def renumber(data: bytes, serial: int) -> bytes:
 
 
 def _checksum(page: bytes) -> int:
-    """CRC-32 of Ogg: that of zlib with all bits in reversed order, and begun and ended at 0."""
+    """CRC-32 of Ogg: that of zlib with reversed bits, with 0 as initial and final value."""
     reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{reflected:032b}"[::-1], 2)

@@ -1,4 +1,4 @@
-"""Change of sampling rate: whole files, tensors in a batch, and the paper's up-sampling."""
+"""Resampling of whole files and of tensors, and the paper's up-sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
 
-_WIDTH, _ROLLOFF = 32, 0.95  # Zero crossings of the filter on either side; band edge over Nyquist's.
+_WIDTH, _ROLLOFF = 32, 0.95  # zero crossings of the filter on either side; band edge / Nyquist frequency
 
 
 def resample_file(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
@@ -21,11 +21,11 @@ def resample_file(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
 
 
 def resample(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
-    """Resample tensors ``(..., time)`` where they are, with an anti-aliasing windowed sinc.
+    """Resample tensors ``(..., time)`` on their device, with an anti-aliasing windowed sinc filter.
 
-    The filter is one for the whole project, so that what a cascader is trained on and what a
-    generator is trained to make have the same band edge. It works in the samples' own precision, also
-    where a training computes in 16 bits: those would add noise at -54 dB.
+    All stages use the same filter, so that the input of a cascader in training and the output of a generator
+    have the same band edge. It computes in the precision of the samples, also under autocast: 16 bits would
+    add noise at -54 dB.
 
     Returns:
         ``(..., ceil(time * new_rate / sample_rate))``.
@@ -38,14 +38,17 @@ def resample(samples: Tensor, sample_rate: int, new_rate: int) -> Tensor:
 
 @functools.cache
 def _filter(sample_rate: int, new_rate: int, dtype: torch.dtype, device: torch.device) -> Resample:
-    """The filter, designed once: for a short crop that is a good part of the work."""
-    with torch.inference_mode(False):  # else one that sampling made could not be trained with
-        made = Resample(sample_rate, new_rate, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF, dtype=dtype)
-        return made.to(device)
+    """The filter, cached: for a short crop its design takes a large part of the time."""
+    # A tensor of inference mode, cached during sampling, could not be used in training.
+    with torch.inference_mode(False):
+        transform = Resample(
+            sample_rate, new_rate, lowpass_filter_width=_WIDTH, rolloff=_ROLLOFF, dtype=dtype
+        )
+        return transform.to(device)
 
 
 def reach(sample_rate: int, new_rate: int) -> int:
-    """Samples on either side that a sample of `resample` depends on: a cut without them has false edges."""
+    """Number of input samples on either side that an output sample of `resample` depends on."""
     if sample_rate == new_rate:
         return 0
     return math.ceil(_WIDTH * sample_rate / (min(sample_rate, new_rate) * _ROLLOFF)) + 1
@@ -54,12 +57,12 @@ def reach(sample_rate: int, new_rate: int) -> int:
 def fft_upsample(samples: Tensor, length: int, context: int = 64) -> Tensor:
     """Band-limited interpolation by zero-padding the spectrum (section 3.3.1 of the paper).
 
-    The Fourier transform takes the signal for periodic; an end that does not meet the beginning
-    would ring. The signal is therefore continued by reflection on both sides first, and cut after.
+    The Fourier transform treats the signal as periodic, so that a step from its end to its beginning would
+    ring. The signal is therefore extended by reflection on both sides, and cropped afterwards.
 
     Args:
         samples: ``(..., time)``.
-        length: Number of samples to return, a multiple of ``time`` or any larger number.
+        length: Number of samples to return, at least ``time``.
         context: Samples of reflection on either side, at the low rate.
 
     Returns:
@@ -70,9 +73,9 @@ def fft_upsample(samples: Tensor, length: int, context: int = 64) -> Tensor:
     """
     time = samples.shape[-1]
     if length < time:
-        raise ValueError(f"fft_upsample cannot go from {time} down to {length} samples")
+        raise ValueError(f"fft_upsample cannot reduce {time} samples to {length}")
     context = min(context, time - 1)
-    # The padded length must map onto a whole number of samples, or the two grids drift apart.
+    # The reflected context must be a whole number of output samples; otherwise the output would be shifted.
     ratio = length / time
     while context > 0 and abs(context * ratio - round(context * ratio)) > 1e-9:
         context -= 1
@@ -81,7 +84,8 @@ def fft_upsample(samples: Tensor, length: int, context: int = 64) -> Tensor:
     edge = round(context * ratio)
     spectrum = torch.fft.rfft(padded.float(), norm="forward")
     if padded.shape[-1] % 2 == 0 and length > time:
-        # The bin at the old Nyquist frequency stood for both signs; from now on it is only one.
+        # The bin at the old Nyquist frequency holds the positive and the negative frequency; after
+        # up-sampling it holds the positive one only.
         spectrum = torch.cat([spectrum[..., :-1], spectrum[..., -1:] / 2], dim=-1)
     total = length + 2 * edge
     raised = torch.fft.irfft(spectrum, n=total, norm="forward")

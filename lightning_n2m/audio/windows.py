@@ -1,4 +1,4 @@
-"""Overlapped windows: long signals through what was trained on crops, in bounded memory."""
+"""Overlapped windows: process long signals in bounded memory, with networks trained on crops."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.errors import InputError
+from lightning_n2m.integers import ceil_div
 
-_LONG, _OVERLAP = 32, 1  # seconds
+_LONG, _OVERLAP = 32, 1  # length and overlap of the windows of `piecewise`, in seconds
 
 
 def window_starts(length: int, window: int, overlap: int, multiple: int = 1) -> list[int]:
-    """Where windows begin that cover ``length``: evenly spread, overlapping at least ``overlap``.
+    """Starts of windows that cover ``length``: evenly spread, with at least ``overlap``.
 
-    Every start is a multiple of ``multiple``; the last window ends at the end, up to that grid.
+    Every start is a multiple of ``multiple``. The last window ends at ``length``, or less than ``multiple``
+    after it.
 
     Raises:
-        InputError: if a window's advance, what does not overlap, is shorter than the grid.
+        InputError: If the advance of a window, its length without the overlap, is below ``multiple``.
     """
     if length <= window:
         return [0]
-    # All in steps of the grid: starts that are rounded to it afterwards can leave a hole.
+    # In units of the grid: rounding the starts to the grid afterwards could leave gaps.
     advance = (window - overlap) // multiple
     if advance < 1:
         raise InputError(
             f"Windows of {window} samples that overlap by {overlap} cannot advance on a grid of {multiple}; "
             "choose a smaller overlap or longer windows."
         )
-    last = -(-(length - window) // multiple)
-    count = -(-last // advance)
+    last = ceil_div(length - window, multiple)
+    count = ceil_div(last, advance)
     return [i * last // count * multiple for i in range(count + 1)]
 
 
 def fade(window: int, overlap: int) -> Tensor:
-    """Weight of a window's samples: a linear rise and fall over the overlap, ``(window,)``."""
+    """Weights of the samples of a window ``(window,)``: they rise and fall linearly over the overlap."""
     position = torch.arange(window) + 0.5
     return torch.minimum(position, window - position).div(max(overlap, 1)).clamp(max=1.0)
 
@@ -47,16 +49,16 @@ def overlapped(
 
     Args:
         function: Called for each window; the last one may be shorter by less than ``multiple``.
-        length: Length of the whole.
+        length: Length of the signal.
         window: Length of a window.
-        overlap: Shortest overlap of two windows.
-        multiple: Grid on which windows begin.
+        overlap: Smallest overlap of two windows.
+        multiple: Starts of windows are multiples of it.
 
     Returns:
         ``(b, c, length)``.
 
     Raises:
-        InputError: if windows cannot advance, as in `window_starts`.
+        InputError: If windows cannot advance, as in `window_starts`.
     """
     starts = window_starts(length, window, overlap, multiple)
     if len(starts) == 1:
@@ -78,5 +80,5 @@ def overlapped(
 def piecewise(
     function: Callable[[int, int], Tensor], length: int, sample_rate: int, multiple: int = 1
 ) -> Tensor:
-    """`overlapped` in windows of 32 s, for what would take a multiple of a long piece's memory."""
+    """`overlapped` in windows of 32 s, for functions whose memory is a multiple of the signal's."""
     return overlapped(function, length, _LONG * sample_rate, _OVERLAP * sample_rate, multiple)

@@ -1,4 +1,4 @@
-"""The signal that a cascaded stage refines, and its augmentation (section 4.1)."""
+"""Conditioning of a cascaded stage by the output of the previous one, and its augmentation (section 4.1)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from lightning_n2m.seeding import PerSampleGenerator
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How the conditioning is damaged in training, so that a stage forgives its predecessor's faults.
+    """Noise and blur that training adds to the conditioning, so that a stage is robust to generated inputs.
 
-    The paper says what is drawn but not how often blur is applied; Ho et al. 2022 blur half of the
-    time, which is the default. The network is told the noise level, as in that paper.
+    The paper does not say how often blur is applied; Ho et al. 2022 blur half of the samples, which is the
+    default. As in that paper, the noise level is an input of the network.
 
     Args:
-        t_max: The noise goes up to this diffusion time, drawn uniformly (0.5 for the cascader, 1.0
+        t_max: The diffusion time of the noise is drawn uniformly from 0 to this (0.5 for the cascader, 1.0
             for vocoder and super-resolution).
-        blur_std: Range of the blur's standard deviation, in samples or spectrogram cells; null
-            for no blur.
+        blur_std: Range of the blur's standard deviation, in samples or spectrogram cells; null for no blur.
         blur_probability: Share of samples that are blurred.
     """
 
@@ -43,13 +42,12 @@ class Augmentation:
 
 
 class Conditioner(ABC):
-    """Makes the low-fidelity signal from real audio, damages it, and hands it to the network.
+    """Computes the low-fidelity signal from audio, augments it, and turns it into inputs of the network.
 
     Args:
-        augmentation: Damage in training.
-        scale: The signal is multiplied by this before noise is added, so that noise and signal are of
-            like size; 1 in the paper.
-        emphasis: Pre-emphasis of a waveform, the same as of the stage's target; 0 in the paper.
+        augmentation: Noise and blur in training.
+        scale: Factor of the signal before noise is added, to bring it near unit variance; 1 in the paper.
+        emphasis: Pre-emphasis of a waveform, the same as that of the stage's target; 0 in the paper.
     """
 
     input_slots: tuple[Literal["stacked", "aligned"], ...]
@@ -59,37 +57,44 @@ class Conditioner(ABC):
 
     @abstractmethod
     def degrade(self, audio: Tensor) -> Tensor:
-        """What the stage before would ideally have delivered for real audio ``(b, 1, t)``."""
+        """Ideal output of the previous stage: the low-fidelity signal of audio ``(b, 1, t)``."""
 
     @abstractmethod
     def match_length(self, signal: Tensor, length: int) -> Tensor:
-        """Bring a delivered signal to the length of its entrance, for ``length`` output samples."""
+        """Bring a signal to the length of the network's input for ``length`` output samples."""
 
     @abstractmethod
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
-        """Blur a fitted signal, with a standard deviation ``(b,)`` for each sample."""
+        """Blur a signal of matched length, with one standard deviation per sample, ``(b,)``."""
 
     @abstractmethod
     def network_inputs(self, signal: Tensor, length: int) -> dict[str, Tensor]:
-        """What goes into each entrance, from the fitted, scaled and noised signal."""
+        """Inputs of the network by name (see `Conditions`), from the matched, scaled and noised signal."""
 
     @property
     @abstractmethod
     def rate_ratio(self) -> tuple[int, int]:
-        """So many samples of the stage's audio are so many steps of the signal, in smallest whole numbers."""
+        """Samples of the stage's audio and steps of the signal in the same time, in lowest terms."""
 
     @abstractmethod
     def project(self, audio: Tensor, signal: Tensor) -> Tensor:
-        """Audio ``(b, 1, t)``, changed as little as it takes to `degrade` nearer to the signal."""
+        """Consistency projection: bring `degrade` of audio ``(b, 1, t)`` nearer to the signal."""
 
     @abstractmethod
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
-        """A listening version ``(b, 1, length)``, at the stage's rate, of a delivered signal."""
+        """Audio ``(b, 1, length)`` of a signal, at the stage's rate, to listen to."""
 
     def augmented(
         self, signal: Tensor, length: int, schedule: Schedule, rng: PerSampleGenerator
     ) -> Conditions:
-        """Training: blurred by chance, noised to a random time that the network is told."""
+        """Conditions in training: blurred with a probability, noised to a random time.
+
+        Args:
+            signal: Low-fidelity signal, ``(b, c, t)`` at its own rate.
+            length: Length of the stage's output.
+            schedule: Noise schedule of the stage.
+            rng: Source of all draws.
+        """
         signal = self.match_length(signal, length) * self.scale
         level = rng.uniform(0, self.augmentation.t_max)
         chance, spread = rng.uniform(), rng.uniform()
@@ -103,7 +108,15 @@ class Conditioner(ABC):
     def for_sampling(
         self, signal: Tensor, length: int, level: float, schedule: Schedule, rng: PerSampleGenerator
     ) -> Conditions:
-        """Sampling: noised to one chosen time and never blurred."""
+        """Conditions in sampling: noised to a fixed time and not blurred.
+
+        Args:
+            signal: Output of the previous stage, ``(b, c, t)`` at its own rate.
+            length: Length of the stage's output.
+            level: Diffusion time of the noise.
+            schedule: Noise schedule of the stage.
+            rng: Source of the noise.
+        """
         signal = self.match_length(signal, length) * self.scale
         levels = torch.full((len(signal),), level, device=signal.device)
         return self._noised(signal, length, levels, schedule, rng)
@@ -112,6 +125,6 @@ class Conditioner(ABC):
         self, signal: Tensor, length: int, level: Tensor, schedule: Schedule, rng: PerSampleGenerator
     ) -> Conditions:
         noisy = schedule.at(level).diffuse(signal, rng.normal(*signal.shape[1:]))
-        # Time 0 means untouched: the schedule's own sigma_0 is not added where none was asked for.
+        # At time 0 no noise is added, although the schedule has a small sigma there.
         noisy = torch.where(level[:, None, None] > 0, noisy, signal)
         return Conditions(**self.network_inputs(noisy, length), level=level)

@@ -1,4 +1,4 @@
-"""A log-mel as a condition: aligned with the bottom of the U (section 3.3.2)."""
+"""A log-mel as conditioning, aligned with the deepest level of the U-Net (section 3.3.2)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from lightning_n2m.audio.emphasis import emphasise
 from lightning_n2m.audio.mel import MelSettings, griffin_lim, log_mel, match_mel
 from lightning_n2m.audio.windows import piecewise
 from lightning_n2m.conditioning.conditioner import Augmentation, Conditioner
+from lightning_n2m.integers import ceil_div
 
 
 class Spectrogram(Conditioner):
     """The log-mel of the stage's own audio.
 
     Args:
-        mel: Analysis and scaling: the generator's, to the letter.
-        augmentation: Damage in training.
+        mel: Analysis and scaling, exactly those of the generator.
+        augmentation: Noise and blur in training.
         scale: See `Conditioner`.
-        draft_iterations: Iterations of Griffin and Lim for a draft of the audio, which is stacked
-            onto x_t; 0 for none, as in the paper.
-        draft_scale: The draft is multiplied by this: the stage's own scale.
+        draft_iterations: Iterations of Griffin and Lim for a draft of the audio, which is stacked onto x_t;
+            0 for no draft, as in the paper.
+        draft_scale: Factor of the draft: the scale of the stage's target.
         emphasis: Pre-emphasis of the draft.
     """
 
@@ -41,41 +42,41 @@ class Spectrogram(Conditioner):
         self.input_slots = ("aligned", "stacked") if draft_iterations else ("aligned",)
 
     def degrade(self, audio: Tensor) -> Tensor:
-        """Log-mel of real audio."""
+        """Log-mel of audio ``(b, 1, t)``."""
         return log_mel(audio, self.mel)
 
     def match_length(self, signal: Tensor, length: int) -> Tensor:
-        """As many frames as ``length`` samples have."""
-        return signal[..., : -(-length // self.mel.hop)]
+        """Crop to the frames of ``length`` samples."""
+        return signal[..., : ceil_div(length, self.mel.hop)]
 
     def blur(self, signal: Tensor, std: Tensor) -> Tensor:
-        """Kernel of 5 x 5 cells (section 4.1)."""
+        """Blur with a kernel of 5 x 5 cells (section 4.1)."""
         return blur_2d(signal, std)
 
     def network_inputs(self, signal: Tensor, length: int) -> dict[str, Tensor]:
-        """The spectrogram, and the draft of exactly that: noise in one is noise in the other."""
-        entered = {"aligned": signal}
+        """The spectrogram, and the draft computed from it, noise included."""
+        inputs = {"aligned": signal}
         if self.draft_iterations:
-            drawn = functools.partial(self._draft, signal)
-            draft = piecewise(drawn, length, self.mel.sample_rate, self.mel.hop)
-            entered["stacked"] = self.draft_scale * emphasise(draft, self.emphasis)
-        return entered
+            window = functools.partial(self._draft, signal)
+            draft = piecewise(window, length, self.mel.sample_rate, self.mel.hop)
+            inputs["stacked"] = self.draft_scale * emphasise(draft, self.emphasis)
+        return inputs
 
     def _draft(self, signal: Tensor, start: int, stop: int) -> Tensor:
-        frames = signal[..., start // self.mel.hop : -(-stop // self.mel.hop)]
+        frames = signal[..., start // self.mel.hop : ceil_div(stop, self.mel.hop)]
         draft = griffin_lim(frames / self.scale, self.mel, self.draft_iterations)
-        # Pads where the last frame was not whole, crops where it is longer than what is left.
+        # The draft has whole frames: a negative padding crops it to the samples of the window.
         return F.pad(draft, (0, stop - start - draft.shape[-1]))
 
     @property
     def rate_ratio(self) -> tuple[int, int]:
-        """A frame's hop."""
+        """One frame per hop."""
         return self.mel.hop, 1
 
     def project(self, audio: Tensor, signal: Tensor) -> Tensor:
-        """Louder or softer wherever a mel channel was softer or louder than it should be."""
+        """Change the magnitudes towards the log-mel, see `match_mel`."""
         return match_mel(audio, signal, self.mel)
 
     def to_audio(self, signal: Tensor, length: int) -> Tensor:
-        """Phases by Griffin and Lim."""
+        """Audio with phases by Griffin and Lim."""
         return griffin_lim(signal, self.mel)[..., :length]

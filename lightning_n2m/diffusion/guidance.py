@@ -1,8 +1,8 @@
 """Classifier-free guidance and dynamic clipping.
 
-The null text is one thing everywhere: the output of the cross-attention layers set to zero
-(section 3.4). The functions here see only the two estimates, so a negative prompt goes through the
-same door: it takes the place of the unconditional one.
+The null text sets the output of the cross-attention layers to zero (section 3.4). The functions of this
+module take the two estimates as arguments, so that the estimate for a negative prompt can replace the
+unconditional one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ class Guidance:
 
     Args:
         scale: Weight w of the conditional estimate (section 3.4); 1 is no guidance.
-        rescale: How far the guided estimate's standard deviation is drawn back to the conditional
-            one's, from 0 (the paper) to 1 (Lin et al. 2023, eq. 15 and 16).
-        interval: Times (from, to) within which guidance acts; outside, the conditional estimate
-            stands alone.
-        clip: Percentile of dynamic clipping, as a share (Imagen: 0.995); null to clip nothing.
-        limit: Magnitude that data keeps within; the percentile is not let fall below it.
+        rescale: Strength with which the standard deviation of the guided estimate is rescaled to that of the
+            conditional one, from 0 (the paper) to 1 (Lin et al. 2023, eq. 15 and 16).
+        interval: Times (from, to) with guidance; at other times the conditional estimate is used.
+        clip: Percentile of dynamic clipping, as a fraction (Imagen: 0.995); null for no clipping.
+        limit: Largest magnitude of clean data; the percentile is at least this.
     """
 
     scale: float = 1.0
@@ -54,7 +53,8 @@ class Guidance:
 def guide(conditional: Tensor, unconditional: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
     """``w conditional + (1 - w) unconditional`` of estimates ``(b, c, t)`` (section 3.4).
 
-    x0, epsilon and v are affine in one another with the same x_t, so guiding one guides all.
+    x0, epsilon and v are affine functions of each other for the same x_t, so that guidance of one of them is
+    guidance of all.
     """
     guided = scale * conditional + (1 - scale) * unconditional
     if rescale:
@@ -71,7 +71,7 @@ def dynamic_clip(x0: Tensor, percentile: float, limit: float = 1.0) -> Tensor:
     [-s, s] and scaled back by ``limit / s``.
     """
     magnitudes = x0.abs().flatten(1)
-    if magnitudes.amax() <= limit:  # The usual case, which needs no sorting of a whole piece of music.
+    if magnitudes.amax() <= limit:  # the usual case, in which no percentile is needed
         return x0
     rank = max(1, round(percentile * magnitudes.shape[1]))
     s = magnitudes.kthvalue(rank, dim=1).values.clamp(min=limit)[:, None, None]
@@ -79,7 +79,7 @@ def dynamic_clip(x0: Tensor, percentile: float, limit: float = 1.0) -> Tensor:
 
 
 def finish(x0: Tensor, x_t: Tensor, level: NoiseLevel, guidance: Guidance) -> Denoised:
-    """Clip an estimate of the data as ``guidance`` says, and let the noise follow from it."""
+    """Clip an estimate of the data, and compute the noise from it."""
     if guidance.clip is not None:
         x0 = dynamic_clip(x0, guidance.clip, guidance.limit)
     return Denoised.from_x0(x0, x_t, level)

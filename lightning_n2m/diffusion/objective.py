@@ -1,4 +1,4 @@
-"""The training objective: a noised sample in, a weighted loss out."""
+"""The training objective (section 3.1)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Loss:
-    """Losses of a batch, each ``(b,)``: weighted to train on, and the plain squared error of the target."""
+    """Losses of a batch, each ``(b,)``: the weighted loss, and the squared error without its weight."""
 
     weighted: Tensor
     plain: Tensor
 
 
 class Objective:
-    """Schedule, prediction and weight: all that training and sampling must agree on.
+    """Schedule, prediction and weight: the settings that training and sampling share.
 
     Args:
-        schedule: How much noise there is at time t.
-        prediction: What the network returns. The paper predicts ``epsilon``; this project's default
-            is ``v``, which stays well scaled at both ends.
-        weight: Weight on the epsilon loss, converted exactly to the prediction.
+        schedule: Noise level as a function of time.
+        prediction: Output of the network. The paper predicts ``epsilon``; the default ``v`` is well scaled at
+            both ends of the schedule.
+        weight: Weight of the squared error of epsilon, converted exactly to the prediction.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Objective:
         self.schedule, self.prediction, self.weight = schedule, prediction, weight
 
     def loss(self, network: Network, x0: Tensor, t: Tensor, noise: Tensor) -> Loss:
-        """Noise ``x0`` to times ``t`` and score the network's answer (section 3.1).
+        """Add noise to ``x0`` at times ``t`` and compute the loss of the network's output (section 3.1).
 
         Args:
             network: Called with x_t ``(b, c, t)`` and the times ``(b,)``.

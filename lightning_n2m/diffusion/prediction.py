@@ -1,6 +1,6 @@
-"""What the network predicts, and how the three choices relate.
+"""The three predictions of a network, and conversions between them.
 
-All of them are affine in one another given x_t:
+Given x_t, they are affine functions of each other:
 ``epsilon``, ``x0``, and ``v = alpha epsilon - sigma x_0`` (Salimans & Ho 2022).
 """
 
@@ -20,19 +20,19 @@ Weight = Literal["simplified", "sigma", "velocity"]
 
 @dataclass(frozen=True)
 class Denoised:
-    """Estimates of the clean data and of the noise in x_t, both ``(b, c, t)``; one follows from the other."""
+    """Estimates of the clean data and of the noise in x_t, both ``(b, c, t)``; each determines the other."""
 
     x0: Tensor
     epsilon: Tensor
 
     @staticmethod
     def from_x0(x0: Tensor, x_t: Tensor, level: NoiseLevel) -> Denoised:
-        """The pair that has this ``x0``, for example after it was clipped."""
+        """The pair with this ``x0``, for example after clipping."""
         return Denoised(x0, torch.addcmul(x_t, level.alpha, x0, value=-1).div_(level.sigma))
 
 
 def prediction_target(kind: Prediction, x0: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
-    """What a network of this kind should return for ``x_t = alpha x_0 + sigma noise``."""
+    """Target of the network's output for ``x_t = alpha x_0 + sigma noise``."""
     if kind == "epsilon":
         return noise
     if kind == "x0":
@@ -41,7 +41,7 @@ def prediction_target(kind: Prediction, x0: Tensor, noise: Tensor, level: NoiseL
 
 
 def to_denoised(kind: Prediction, output: Tensor, x_t: Tensor, level: NoiseLevel) -> Denoised:
-    """Read a network's output as estimates of the data and of the noise."""
+    """Convert a network's output into estimates of the data and of the noise."""
     if kind == "epsilon":
         return Denoised((x_t - level.sigma * output) / level.alpha, output)
     if kind == "x0":
@@ -50,15 +50,15 @@ def to_denoised(kind: Prediction, output: Tensor, x_t: Tensor, level: NoiseLevel
 
 
 def loss_weight(weight: Weight, kind: Prediction, level: NoiseLevel) -> Tensor:
-    """Factor of the squared error of the network's own output, ``(b, 1, 1)``.
+    """Weight of the squared error of the network's output, ``(b, 1, 1)``.
 
     The weights are defined on the error of epsilon (section 3.1 of the paper): ``simplified`` 1,
     ``sigma`` sigma_t^2. From ``eps^ - eps = alpha (v^ - v) = -(alpha / sigma) (x0^ - x0)`` follows
     the exact factor for the other predictions. ``velocity`` is not in the paper: 1 / alpha_t^2, which is
-    the plain squared error of v and keeps the noisiest times in training when v is predicted.
+    the squared error of v, so that the noisiest times keep their weight when v is predicted.
     """
     alpha2, sigma2 = torch.sigmoid(level.log_snr), torch.sigmoid(-level.log_snr)
-    # Multiplied out by hand: alpha^2 / alpha^2 would be 0 / 0 where float32 runs out.
+    # Simplified terms: alpha^2 / alpha^2 would be 0 / 0 where float32 underflows.
     factor = {
         "epsilon": {"simplified": 1 + 0 * alpha2, "sigma": sigma2, "velocity": 1 / alpha2},
         "v": {"simplified": alpha2, "sigma": sigma2 * alpha2, "velocity": 1 + 0 * alpha2},

@@ -1,7 +1,7 @@
 """Samplers: from noise to data along a list of times.
 
-All share one signature and one end: the last step goes to clean data (sigma = 0), not to the
-sigma_0 of the schedule, which for the linear one would leave a hiss at -40 dB.
+The last step of every sampler leads to clean data (sigma = 0), not to the sigma_0 of the schedule, which
+would leave noise at -40 dB with the linear schedule.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def sample(
     gamma: float = 0.0,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Walk from noise to data.
+    """Sample data from noise.
 
     Args:
         denoise: Estimates of data and noise in x_t ``(b, c, t)`` at time t.
-        noise: Where to start: standard Gaussian, ``(b, c, t)``.
-        schedule: The schedule that the network was trained with.
-        times: Falling from 1 to 0, as `step_times` returns them.
-        rng: Source of the noise that stochastic steps add.
+        noise: Standard Gaussian noise, ``(b, c, t)``.
+        schedule: Noise schedule that the network was trained with.
+        times: Decreasing from 1 to 0, as returned by `step_times`.
+        rng: Source of the noise of stochastic steps.
         method: ``ancestral`` (eq. 4 of the paper), ``ddim`` (Song et al. 2021, eta = 0), ``dpm++2m``
-            (Lu et al. 2022, algorithm 2) or ``sde-dpm++2m`` (theirs too: the ancestral step made
-            second order by the same multistep).
+            (Lu et al. 2022, algorithm 2) or ``sde-dpm++2m`` (the same paper: the ancestral step with the
+            same second-order multistep).
         gamma: Stochasticity of ``ancestral``: 0 the lower (posterior) variance, 1 the upper one.
-            Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` takes the lower one.
-        progress: Called after each step with the number of steps done and in all.
+            Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` uses the lower one.
+        progress: Called after each step with the number of completed steps and of all steps.
 
     Returns:
         Data, ``(b, c, t)``.
@@ -56,62 +56,69 @@ def sample(
     previous: tuple[Tensor, float] | None = None
     for i in range(len(times) - 1):
         estimate = denoise(x, float(times[i]))
-        here, there = log_snr[i], log_snr[i + 1]
+        now, after = log_snr[i], log_snr[i + 1]
         x0 = estimate.x0
         if method.endswith("dpm++2m"):
-            x0, previous = extrapolate(x0, here, there, previous), (x0, here)
+            x0, previous = extrapolate(x0, now, after, previous), (x0, now)
         if method == "ddim":
-            x = ddim_step(estimate, there)
+            x = ddim_step(estimate, after)
         elif method == "dpm++2m":
-            x = dpm_solver_step(x, x0, here, there)
+            x = dpm_solver_step(x, x0, now, after)
         else:
-            x = ancestral_step(x, x0, here, there, gamma if method == "ancestral" else 0.0, rng)
+            x = ancestral_step(x, x0, now, after, gamma if method == "ancestral" else 0.0, rng)
         if progress is not None:
             progress(i + 1, len(times) - 1)
     return x
 
 
-def extrapolate(x0: Tensor, here: float, there: float, previous: tuple[Tensor, float] | None) -> Tensor:
-    """What the data estimate will be half-way through the step, from it and the one before.
+def extrapolate(x0: Tensor, now: float, after: float, previous: tuple[Tensor, float] | None) -> Tensor:
+    """Extrapolate the data estimate to the middle of the step, from it and the previous estimate.
 
-    Second order multistep in half the log-SNR (Lu et al. 2022, algorithm 2). The first step has no history
-    and the last one an infinite length: both are first order.
+    Second-order multistep in half the log-SNR (Lu et al. 2022, algorithm 2). The first step has no previous
+    estimate, and the last one infinite length: both are of first order.
+
+    Args:
+        x0: Data estimate at the beginning of the step, ``(b, c, t)``.
+        now: Log-SNR at the beginning of the step.
+        after: Log-SNR at its end.
+        previous: Data estimate of the previous step and its log-SNR.
     """
-    if previous is None or there == math.inf:
+    if previous is None or after == math.inf:
         return x0
-    past_x0, past = previous
-    return torch.lerp(past_x0, x0, 1 + (there - here) / (2 * (here - past)))
+    previous_x0, before = previous
+    return torch.lerp(previous_x0, x0, 1 + (after - now) / (2 * (now - before)))
 
 
 def ancestral_step(
-    x: Tensor, x0: Tensor, here: float, there: float, gamma: float, rng: PerSampleGenerator
+    x: Tensor, x0: Tensor, now: float, after: float, gamma: float, rng: PerSampleGenerator
 ) -> Tensor:
     """Eq. 4 of the paper, in its x0 form, between two log-SNRs.
 
     ``x_s = r (alpha_s / alpha_t) x_t + (1 - r) alpha_s x0 + s~^(1-gamma) s^gamma z`` with
-    ``r = exp(here - there)``, posterior variance ``s~^2 = (1 - r) sigma_s^2`` and upper variance
+    ``r = exp(now - after)``, posterior variance ``s~^2 = (1 - r) sigma_s^2`` and upper variance
     ``s^2 = (1 - r) sigma_t^2``. The step to clean data adds no noise.
     """
-    ratio = math.exp(here - there)
-    scale = ratio * _alpha(there) / _alpha(here)
-    mean = scale * x + (1 - ratio) * _alpha(there) * x0
-    lower, upper = (math.sqrt((1 - ratio) * _alpha(-at) ** 2) for at in (there, here))
-    if there == math.inf:
+    ratio = math.exp(now - after)
+    scale = ratio * _alpha(after) / _alpha(now)
+    mean = scale * x + (1 - ratio) * _alpha(after) * x0
+    # Standard deviations of the posterior and of the forward step.
+    lower, upper = (math.sqrt((1 - ratio) * _alpha(-level) ** 2) for level in (after, now))
+    if after == math.inf:
         return mean
     return mean + lower ** (1 - gamma) * upper**gamma * rng.normal(*x.shape[1:])
 
 
-def ddim_step(estimate: Denoised, there: float) -> Tensor:
-    """Noise and data estimate put together again at another level (Song et al. 2021, eq. 12)."""
-    return _alpha(there) * estimate.x0 + _alpha(-there) * estimate.epsilon
+def ddim_step(estimate: Denoised, after: float) -> Tensor:
+    """Data and noise estimate mixed at the log-SNR ``after`` (Song et al. 2021, eq. 12)."""
+    return _alpha(after) * estimate.x0 + _alpha(-after) * estimate.epsilon
 
 
-def dpm_solver_step(x: Tensor, x0: Tensor, here: float, there: float) -> Tensor:
-    """Towards an estimate of the data that holds for the whole step (Lu et al. 2022, DPM-Solver++)."""
-    decay = math.exp((here - there) / 2)
-    return (_alpha(-there) / _alpha(-here) * x).add_(x0, alpha=_alpha(there) * (1 - decay))
+def dpm_solver_step(x: Tensor, x0: Tensor, now: float, after: float) -> Tensor:
+    """One step with a data estimate that is constant over the step (DPM-Solver++, Lu et al. 2022)."""
+    decay = math.exp((now - after) / 2)
+    return (_alpha(-after) / _alpha(-now) * x).add_(x0, alpha=_alpha(after) * (1 - decay))
 
 
 def _alpha(log_snr: float) -> float:
-    """alpha of a log-SNR; sigma is the alpha of its negative."""
+    """alpha at a log-SNR; sigma is the alpha of its negative."""
     return math.sqrt(torch.sigmoid(torch.tensor(log_snr, dtype=torch.float64)).item())

@@ -1,4 +1,4 @@
-"""Noise schedules: how much noise there is at time t."""
+"""Noise schedules: the log-SNR as a function of the diffusion time (section 3.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_n2m.errors import check_range
 
 @dataclass(frozen=True)
 class NoiseLevel:
-    """Amount of noise of each sample, ready to broadcast over ``(b, c, t)``.
+    """Noise level of each sample, which broadcasts over ``(b, c, t)``.
 
     Args:
         log_snr: ln(alpha^2 / sigma^2), ``(b, 1, 1)``.
@@ -24,12 +24,12 @@ class NoiseLevel:
 
     @property
     def alpha(self) -> Tensor:
-        """Share of the signal, in [0, 1]."""
+        """Factor of the signal, in [0, 1]."""
         return torch.sigmoid(self.log_snr).sqrt()
 
     @property
     def sigma(self) -> Tensor:
-        """Share of the noise, in [0, 1]."""
+        """Factor of the noise, in [0, 1]."""
         return torch.sigmoid(-self.log_snr).sqrt()
 
     def diffuse(self, x0: Tensor, noise: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ class Schedule(ABC):
     """Log-SNR as a function of time, with an optional constant shift.
 
     Args:
-        shift: Added to the log-SNR, in nats. Negative values spend more of the time on noisy
-            samples, which long or high-resolution signals need (Hoogeboom et al. 2023).
+        shift: Added to the log-SNR, in nats. With negative values more of the times are noisy, as long or
+            high-resolution signals need (Hoogeboom et al. 2023).
     """
 
     def __init__(self, shift: float = 0.0) -> None:
@@ -56,8 +56,8 @@ class Schedule(ABC):
     def log_snr(self, t: Tensor) -> Tensor:
         """Log-SNR at times ``t`` of any shape, in float32.
 
-        Computed in float64: near t = 1 the cosine's angle comes within 5e-5 of pi/2, where float32
-        has three digits left.
+        Computed in float64: near t = 1 the angle of the cosine schedule is within 5e-5 of pi/2, where
+        float32 has only three correct digits.
         """
         return (self.unshifted_log_snr(t.double()) + self.shift).float()
 
@@ -93,14 +93,14 @@ class LinearSchedule(Schedule):
     ``alpha_t^2 = exp(-(beta_0 + steps (beta_0 t + (beta_1 - beta_0) t^2 / 2)))``, where the leading
     beta_0 is the first step of DDPM, which keeps the log-SNR at t = 0 finite (9.21).
 
-    Deviation: eq. 5 of the paper prints sigma^2 linear from 1e-4 to 0.02. Read literally it ends
-    nearly clean (log-SNR 3.9), while sampling starts from pure noise; 1e-4 and 0.02 are the beta
-    endpoints of DDPM, so the equation is read as that schedule.
+    Deviation: eq. 5 of the paper is a sigma^2 linear from 1e-4 to 0.02. Read literally, the data is nearly
+    clean at t = 1 (log-SNR 3.9), but sampling starts from pure noise. 1e-4 and 0.02 are the first and last
+    beta of DDPM, so the equation is read as the DDPM schedule.
 
     Args:
         beta_0: Variance added by the first step.
         beta_1: Variance added by the last step.
-        steps: Number of steps that the two betas refer to.
+        steps: Number of discrete steps of the DDPM schedule.
         shift: See `Schedule`.
     """
 

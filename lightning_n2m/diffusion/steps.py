@@ -1,4 +1,4 @@
-"""Step lists: at which times the sampler stops on its way from noise to data (table 7)."""
+"""Step lists: the times at which the sampler evaluates the network (table 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_n2m.errors import InputError
 
 @dataclass(frozen=True)
 class Segment:
-    """``steps`` equal steps over ``span`` of the time axis."""
+    """``steps`` equal steps over a ``span`` of the time axis."""
 
     span: float
     steps: int
@@ -25,7 +25,7 @@ def _segments(*pairs: tuple[float, int]) -> tuple[Segment, ...]:
 _FRONT_HEAVY = _segments((0.05, 400), (0.15, 200), (0.30, 150), (0.50, 50))
 _SPECTROGRAM_FRONT = _segments((0.01, 400), (0.04, 800), (0.15, 400), (0.30, 300), (0.50, 100))
 
-# Counted from t = 0, as the paper prints them. Front-heavy: many small steps near the data.
+# In order from t = 0, as in the paper. Front-heavy: many small steps near the data.
 STEP_LISTS: dict[str, tuple[Segment, ...]] = {
     "uniform": _segments((1.0, 1000)),
     "waveform_generator": _segments((0.01, 200), (0.04, 400), (0.15, 200), (0.30, 150), (0.50, 50)),
@@ -39,19 +39,19 @@ STEP_LISTS: dict[str, tuple[Segment, ...]] = {
 
 
 def step_times(name: str, total: int | None = None, reverse: bool = False) -> Tensor:
-    """Times at which the sampler stops, from 1 down to 0.
+    """Times of a sampler, from 1 down to 0.
 
     Args:
-        name: A row of table 7, named for the stage that it serves, or ``uniform``.
-        total: Number of steps; each segment keeps its share (largest remainders get the rest, none
-            gets less than one). The paper's own number when none is given.
-        reverse: Count the segments from t = 1, which turns front-heavy into back-heavy.
+        name: A row of table 7 by the name of its stage, or ``uniform``.
+        total: Number of steps; null for the paper's. Each segment keeps its share, by largest remainders, and
+            has at least one step.
+        reverse: Order the segments from t = 1, which turns front-heavy into back-heavy.
 
     Returns:
-        ``(total + 1,)`` in float64, strictly falling, first 1 and last 0.
+        ``(total + 1,)`` in float64, strictly decreasing from 1 to 0.
 
     Raises:
-        InputError: if there is no such list, or ``total`` is less than its number of segments.
+        InputError: If there is no such list, or ``total`` is below its number of segments.
     """
     if name not in STEP_LISTS:
         raise InputError(f"There is no step list '{name}'; choose one of {', '.join(STEP_LISTS)}.")
@@ -64,19 +64,22 @@ def step_times(name: str, total: int | None = None, reverse: bool = False) -> Te
         times.append(start + segment.span * offsets)
         start += segment.span
     rising = torch.cat(times)
-    rising[-1] = 1.0  # The printed spans add up to 1 only within rounding.
+    rising[-1] = 1.0  # the sum of the spans is 1 up to rounding errors
     return rising.flip(0)
 
 
 def _share(segments: tuple[Segment, ...], total: int | None) -> list[int]:
-    """Number of steps of each segment, in proportion to the paper's."""
-    printed = [segment.steps for segment in segments]
+    """Number of steps of each segment, in proportion to the paper's numbers."""
+    paper_steps = [segment.steps for segment in segments]
     if total is None:
-        return printed
+        return paper_steps
     if total < len(segments):
-        raise InputError(f"This step list needs at least {len(segments)} steps, but {total} were asked for.")
+        raise InputError(
+            f"This step list needs at least {len(segments)} steps, not {total}; raise num_steps."
+        )
     exact = [
-        1 + (total - len(printed)) * (steps - 1) / max(1, sum(printed) - len(printed)) for steps in printed
+        1 + (total - len(paper_steps)) * (steps - 1) / max(1, sum(paper_steps) - len(paper_steps))
+        for steps in paper_steps
     ]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])

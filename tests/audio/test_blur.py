@@ -15,7 +15,7 @@ def weight(width, std):
 
 
 def dense(length, width, std):
-    """Blurring as a matrix that takes samples beyond the ends to equal the end."""
+    """Blur as a matrix; samples beyond the ends equal the end."""
     matrix = torch.zeros(length, length, dtype=torch.float64)
     for row in range(length):
         for tap, value in enumerate(weight(width, std)):
@@ -24,7 +24,7 @@ def dense(length, width, std):
 
 
 @pytest.mark.parametrize("width", [1, 5, 10])
-def test_kernels_are_normal_densities_that_add_up_to_1(width):
+def test_kernels_are_normal_densities_with_sum_1(width):
     stds = [0.1, 0.8, 5.0]
     kernels = gaussian_kernel(width, torch.tensor(stds))
     expected = torch.tensor([weight(width, std) for std in stds]) if width != 10 else None
@@ -35,7 +35,7 @@ def test_kernels_are_normal_densities_that_add_up_to_1(width):
 
 
 @pytest.mark.parametrize("width", [5, 10])
-def test_audio_is_blurred_by_each_samples_own_matrix(width):
+def test_each_sample_is_blurred_with_its_own_standard_deviation(width):
     x = torch.randn(3, 2, 30, generator=torch.Generator().manual_seed(0))
     stds = [0.3, 1.0, 5.0]
     blurred = blur_1d(x, torch.tensor(stds), width)
@@ -59,17 +59,35 @@ def test_spectrograms_are_blurred_along_both_axes():
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
 
 
-def test_blur_keeps_a_constant_and_takes_away_noise():
+def test_blur_keeps_a_constant_and_reduces_noise():
     std = torch.tensor([1.0])
     torch.testing.assert_close(blur_1d(torch.full((1, 1, 50), 0.7), std), torch.full((1, 1, 50), 0.7))
     torch.testing.assert_close(blur_2d(torch.full((1, 9, 50), -0.2), std), torch.full((1, 9, 50), -0.2))
     noise = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0))
-    # The standard deviation that is left is the length of the kernel's vector of taps.
+    # The standard deviation of the result is the Euclidean norm of the kernel.
     expected = math.sqrt(sum(tap**2 for tap in weight(10, 2.0)))
     assert blur_1d(noise, torch.tensor([2.0])).std().item() == pytest.approx(expected, rel=0.05)
 
 
-def test_a_wider_blur_leaves_less_of_a_high_tone():
+def test_a_wider_blur_attenuates_a_high_tone_more():
     x = torch.cos(math.pi * torch.arange(400) / 2)[None, None].expand(4, 1, -1)
     left = blur_1d(x, torch.tensor([0.3, 0.7, 1.2, 2.0])).std(dim=-1).flatten()
     assert (left.diff() < 0).all()
+
+
+@pytest.mark.parametrize("blur", [blur_1d, blur_2d])
+def test_autocast_does_not_change_the_blur(blur):
+    x, std = torch.randn(2, 4, 50, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5, 1.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        blurred = blur(x, std)
+    assert torch.equal(blurred, blur(x, std))
+
+
+def test_a_16_bit_signal_is_blurred_in_float32_and_keeps_its_precision():
+    x, std = (
+        torch.randn(1, 1, 500, generator=torch.Generator().manual_seed(0)).bfloat16(),
+        torch.tensor([2.0]),
+    )
+    blurred = blur_1d(x, std)
+    assert blurred.dtype == torch.bfloat16
+    assert torch.equal(blurred, blur_1d(x.float(), std).bfloat16())

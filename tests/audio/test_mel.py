@@ -80,13 +80,13 @@ def test_frames_are_samples_by_the_hop_exactly(frames, rest):
 
 
 @pytest.mark.parametrize("channel", [3, 20, 41, 60, 77])
-def test_a_tone_lights_the_channel_that_is_centred_on_it(channel):
+def test_a_tone_has_its_maximum_in_the_channel_centred_on_it(channel):
     frequency = float(edges(SETTINGS)[channel + 1])
     tone = torch.sin(2 * math.pi * frequency * torch.arange(8000) / 16_000)
     assert log_mel(tone[None, None], SETTINGS)[0, :, 25].argmax() == channel
 
 
-def test_a_click_lights_the_frames_around_it():
+def test_a_click_has_its_maximum_in_the_frames_around_it():
     audio = torch.zeros(1, 1, 8000)
     audio[..., 20 * 160] = 1.0
     energy = to_magnitude(log_mel(audio, SETTINGS), SETTINGS).sum(1)[0]
@@ -104,12 +104,12 @@ def test_loud_and_silent_audio_stay_within_the_range():
     )
 
 
-def test_it_only_grows_with_the_level():
+def test_the_log_mel_increases_with_the_level():
     mels = torch.cat([log_mel(gain * music(), SETTINGS) for gain in (0.001, 0.01, 0.1, 1.0, 3.0)])
     assert (mels.diff(dim=0) >= 0).all()
 
 
-def test_a_factor_in_level_is_an_offset():
+def test_a_gain_is_an_offset():
     audio = 0.1 * music()
     audible = log_mel(audio, SETTINGS) > -0.9
     difference = (log_mel(3 * audio, SETTINGS) - log_mel(audio, SETTINGS))[audible]
@@ -123,12 +123,12 @@ def test_magnitudes_are_the_inverse_of_the_scaling():
     torch.testing.assert_close(magnitude.log(), torch.tensor([low, (low + high) / 2, high]))
 
 
-def test_a_sample_does_not_depend_on_its_neighbours():
+def test_samples_of_a_batch_are_independent():
     batch = torch.cat([music(seed=0), 0.1 * music(seed=1)])
     torch.testing.assert_close(log_mel(batch, SETTINGS)[1:], log_mel(batch[1:], SETTINGS), atol=1e-5, rtol=0)
 
 
-def test_griffin_lim_sounds_like_the_spectrogram():
+def test_griffin_lim_has_the_log_mel_of_its_input():
     mel = log_mel(music(16_000), SETTINGS)
     audio = griffin_lim(mel, SETTINGS)
     assert audio.shape == (1, 1, 16_000)
@@ -147,7 +147,7 @@ def test_griffin_lim_keeps_the_pitch():
     assert abs(spectrum.argmax().item() - 1000) < 30
 
 
-def test_16_bits_around_it_change_nothing():
+def test_autocast_changes_nothing():
     audio = torch.randn(1, 1, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
     settings = MelSettings()
     mel = log_mel(audio, settings)

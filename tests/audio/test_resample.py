@@ -34,14 +34,14 @@ def test_periodic_tones_are_interpolated_exactly(low, high, cycles):
 
 @routes
 @pytest.mark.parametrize("frequency", [50.3, 440.7, 1234.5])
-def test_any_tone_is_right_but_for_the_very_ends(low, high, frequency):
+def test_any_tone_is_interpolated_except_at_the_ends(low, high, frequency):
     error = (fft_upsample(tone(frequency, low), high) - tone(frequency, high)).abs()[0, 0]
     assert error[high // 10 : -high // 10].max() < 0.006
     assert error[high // 100 : -high // 100].max() < 0.04
 
 
 @routes
-def test_ends_do_not_ring_where_they_do_not_meet(low, high):
+def test_different_ends_do_not_ring(low, high):
     ramp = torch.linspace(-1, 1, low)[None, None]
     exact = -1 + 2 * (torch.arange(high) / high * low / (low - 1))
     padded = (fft_upsample(ramp, high)[0, 0] - exact).abs()
@@ -52,7 +52,7 @@ def test_ends_do_not_ring_where_they_do_not_meet(low, high):
 
 
 @given(time=st.integers(2, 200), factor=st.integers(1, 6), context=st.integers(0, 80))
-def test_the_given_samples_stay_what_they_are(time, factor, context):
+def test_the_given_samples_are_kept(time, factor, context):
     x = torch.randn(2, 1, time, generator=torch.Generator().manual_seed(time))
     raised = fft_upsample(x, factor * time, context)
     assert raised.shape == (2, 1, factor * time)
@@ -60,12 +60,12 @@ def test_the_given_samples_stay_what_they_are(time, factor, context):
 
 
 @given(time=st.integers(1, 60), more=st.integers(0, 120))
-def test_any_larger_length_can_be_asked_for(time, more):
+def test_any_larger_length_is_possible(time, more):
     raised = fft_upsample(torch.full((1, time), 0.3), time + more)
     torch.testing.assert_close(raised, torch.full((1, time + more), 0.3))
 
 
-def test_the_grid_is_kept_where_no_context_is_a_whole_number_of_new_samples():
+def test_ratios_without_a_whole_context_cause_no_shift():
     raised = fft_upsample(tone(50, 1000), 1501)
     torch.testing.assert_close(raised, tone(50, 1501), atol=1e-5, rtol=0)
 
@@ -98,14 +98,14 @@ def test_the_mean_power_is_kept(time, length):
     assert high.abs().max() < 1e-4
 
 
-def test_batches_and_channels_are_raised_on_their_own():
+def test_batches_and_channels_are_independent():
     x = torch.randn(3, 2, 40, generator=torch.Generator().manual_seed(0))
     raised = fft_upsample(x, 200)
     torch.testing.assert_close(raised[1, 1], fft_upsample(x[1, 1][None], 200)[0])
 
 
-def test_it_refuses_to_go_down():
-    with pytest.raises(ValueError, match="from 100 down to 99"):
+def test_a_smaller_length_is_refused():
+    with pytest.raises(ValueError, match="100 samples to 99"):
         fft_upsample(torch.zeros(1, 100), 99)
 
 
@@ -139,7 +139,7 @@ def test_a_tone_keeps_pitch_phase_and_level(function, old, new, frequency):
 @pytest.mark.parametrize(
     ("old", "new", "frequency"), [(24_000, 3200, 2000), (24_000, 16_000, 9000), (16_000, 3200, 7900)]
 )
-def test_what_the_new_rate_cannot_hold_is_taken_out_not_folded_back(function, old, new, frequency):
+def test_frequencies_above_the_new_band_are_removed_without_aliasing(function, old, new, frequency):
     out = function(tone(frequency, old), old, new)
     assert level(out[..., new // 20 : -new // 20]) < -60
 
@@ -150,13 +150,13 @@ def test_lengths_are_rounded_up(old, new, time):
     assert resample(torch.zeros(1, 1, time), old, new).shape[-1] == -(-time * new // old)
 
 
-def test_one_rate_is_left_as_it_is():
+def test_equal_rates_change_nothing():
     x = torch.randn(1, 100)
     assert resample(x, 16_000, 16_000) is x
     assert resample_file(x, 16_000, 16_000) is x
 
 
-def test_channels_of_a_file_stay_apart():
+def test_channels_of_a_file_are_independent():
     x = torch.cat([tone(300, 24_000)[0], torch.zeros(1, 24_000)])
     out = resample_file(x, 24_000, 16_000)
     assert out.dtype == torch.float32
@@ -164,7 +164,7 @@ def test_channels_of_a_file_stay_apart():
     assert out[1].abs().max() == 0
 
 
-def test_16_bits_around_it_change_nothing():
+def test_autocast_changes_nothing():
     samples = torch.randn(1, 1, 4800, generator=torch.Generator().manual_seed(0)) * 0.1
     with torch.autocast("cpu", torch.bfloat16):
         inside = resample(samples, 24_000, 3200)

@@ -22,14 +22,14 @@ def combinations(draw):
 
 
 @given(combinations())
-def test_the_identity_gives_the_input_back(combination):
+def test_the_identity_returns_the_input(combination):
     length = combination[0]
     x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(length))
     torch.testing.assert_close(overlapped(lambda a, b: x[..., a:b], *combination), x)
 
 
 @given(combinations())
-def test_windows_begin_on_the_grid_and_overlap_enough(combination):
+def test_windows_start_on_the_grid_and_overlap_enough(combination):
     length, window, overlap, multiple = combination
     starts = window_starts(*combination)
     assert starts[0] == 0
@@ -39,13 +39,13 @@ def test_windows_begin_on_the_grid_and_overlap_enough(combination):
 
 
 @given(combinations())
-def test_windows_are_whole_but_for_less_than_the_grid_at_the_end(combination):
+def test_the_last_window_is_shorter_by_less_than_the_grid(combination):
     length, window, _, multiple = combination
-    asked = []
-    overlapped(lambda a, b: asked.append((a, b)) or torch.zeros(1, 1, b - a), *combination)
-    assert all(b - a == min(window, length) for a, b in asked[:-1])
-    assert min(window, length) - multiple < asked[-1][1] - asked[-1][0] <= max(window, length)
-    assert asked[-1][1] == length
+    calls = []
+    overlapped(lambda a, b: calls.append((a, b)) or torch.zeros(1, 1, b - a), *combination)
+    assert all(b - a == min(window, length) for a, b in calls[:-1])
+    assert min(window, length) - multiple < calls[-1][1] - calls[-1][0] <= max(window, length)
+    assert calls[-1][1] == length
 
 
 @given(combinations())
@@ -59,7 +59,7 @@ def test_a_short_signal_is_one_window():
     assert overlapped(lambda a, b: torch.arange(a, b)[None, None], 5, 10, 3).tolist() == [[[0, 1, 2, 3, 4]]]
 
 
-def test_windows_that_disagree_are_blended_without_a_step():
+def test_different_windows_are_cross_faded_without_a_step():
     answers = iter([0.0, 1.0])
     blended = overlapped(lambda a, b: torch.full((1, 1, b - a), next(answers)), 160, 100, 40)[0, 0]
     assert (blended[:60] == 0).all()

@@ -28,27 +28,27 @@ def test_scale_0_is_the_unconditional_estimate():
     torch.testing.assert_close(guide(conditional, unconditional, 0.0), unconditional)
 
 
-def test_guidance_goes_on_in_the_direction_from_unconditional_to_conditional():
+def test_guidance_extrapolates_from_unconditional_to_conditional():
     conditional, unconditional = torch.tensor([[[2.0]]]), torch.tensor([[[1.5]]])
     assert guide(conditional, unconditional, 10.0).item() == pytest.approx(1.5 + 10 * 0.5)
 
 
 @pytest.mark.parametrize("kind", ["v", "epsilon"])
-def test_guiding_any_prediction_guides_the_data_alike(kind):
+def test_guidance_of_any_prediction_is_guidance_of_the_data(kind):
     x_t = randn(2, 1, 64, seed=1)
-    told, untold = (to_denoised("x0", x0, x_t, LEVEL) for x0 in randn(2, 2, 1, 64, seed=2))
-    outputs = (prediction_target(kind, e.x0, e.epsilon, LEVEL) for e in (told, untold))
+    with_text, without = (to_denoised("x0", x0, x_t, LEVEL) for x0 in randn(2, 2, 1, 64, seed=2))
+    outputs = (prediction_target(kind, e.x0, e.epsilon, LEVEL) for e in (with_text, without))
     through_output = to_denoised(kind, guide(*outputs, 5.0), x_t, LEVEL)
-    torch.testing.assert_close(through_output.x0, guide(told.x0, untold.x0, 5.0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(through_output.x0, guide(with_text.x0, without.x0, 5.0), atol=1e-4, rtol=1e-4)
 
 
-def test_full_rescaling_restores_the_conditional_spread_of_each_sample():
+def test_full_rescaling_gives_the_standard_deviation_of_the_conditional_estimate():
     conditional = randn(3, 2, 500) * torch.tensor([0.1, 1.0, 4.0])[:, None, None]
     guided = guide(conditional, randn(3, 2, 500, seed=1), 8.0, rescale=1.0)
     torch.testing.assert_close(guided.std(dim=(1, 2)), conditional.std(dim=(1, 2)))
 
 
-def test_partial_rescaling_lies_between_in_proportion():
+def test_partial_rescaling_is_linear():
     conditional, unconditional = randn(2, 2, 1, 500).unbind(0)
     none, half, full = (guide(conditional, unconditional, 6.0, rescale) for rescale in (0.0, 0.5, 1.0))
     torch.testing.assert_close(half, (none + full) / 2)
@@ -70,7 +70,7 @@ def test_guidance_acts_within_its_interval_only():
     percentile=st.floats(0.5, 1.0),
     limit=st.floats(0.5, 4.0),
 )
-def test_clipping_keeps_within_the_limit_and_never_amplifies(seed, spread, percentile, limit):
+def test_clipped_values_are_within_the_limit_and_never_larger(seed, spread, percentile, limit):
     x0 = spread * randn(2, 1, 200, seed=seed)
     clipped = dynamic_clip(x0, percentile, limit)
     assert clipped.abs().max() <= limit * (1 + 1e-6)
@@ -87,14 +87,14 @@ def test_clipping_divides_by_the_percentile_of_each_sample(limit):
         np.testing.assert_allclose(out, np.clip(row, -s, s) / s * limit, rtol=1e-5)
 
 
-def test_clipping_leaves_quiet_samples_alone_whatever_their_neighbours():
+def test_samples_within_the_limit_are_unchanged():
     x0 = torch.stack([0.9 * torch.sin(torch.arange(300.0)), 50 * torch.sin(torch.arange(300.0))])[:, None]
     clipped = dynamic_clip(x0, 0.995)
     assert torch.equal(clipped[0], x0[0])
     assert clipped[1].abs().max() == pytest.approx(1.0)
 
 
-def test_a_few_peaks_beyond_the_percentile_are_clipped_but_not_scaled():
+def test_values_beyond_the_percentile_are_clipped_without_scaling_the_rest():
     x0 = torch.full((1, 1, 1000), 0.5)
     x0[..., :3] = 7.0
     clipped = dynamic_clip(x0, 0.995)
@@ -102,7 +102,7 @@ def test_a_few_peaks_beyond_the_percentile_are_clipped_but_not_scaled():
     assert (clipped[..., 3:] == 0.5).all()
 
 
-def test_the_noise_follows_from_what_clipping_left_of_the_data():
+def test_the_noise_is_computed_from_the_clipped_data():
     x_t, x0 = randn(2, 1, 64), 5 * randn(2, 1, 64, seed=1)
     estimate = finish(x0, x_t, LEVEL, Guidance(clip=0.95))
     torch.testing.assert_close(estimate.x0, dynamic_clip(x0, 0.95))

@@ -17,7 +17,7 @@ def draws():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_that_knows_the_truth_has_no_loss(kind):
+def test_an_exact_network_has_zero_loss(kind):
     x0, noise = draws()
     objective = Objective(CosineSchedule(), kind)
     level = objective.schedule.at(T)
@@ -32,7 +32,7 @@ def test_a_network_that_knows_the_truth_has_no_loss(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_constant_error_is_scored_as_its_square_times_the_weight(kind):
+def test_the_loss_of_a_constant_error_is_its_square_times_the_weight(kind):
     x0, noise = draws()
     objective = Objective(LinearSchedule(), kind, "sigma")
     level = objective.schedule.at(T)
@@ -49,14 +49,14 @@ def test_the_loss_of_an_epsilon_network_is_the_mean_square_of_its_error():
     torch.testing.assert_close(loss.weighted, noise.square().mean(dim=(1, 2)))
 
 
-def test_a_low_precision_answer_is_scored_in_float32():
+def test_the_loss_of_a_16_bit_output_is_float32():
     x0, noise = draws()
     loss = Objective(CosineSchedule()).loss(lambda x, t: x.bfloat16(), x0, T, noise)
     assert loss.weighted.dtype == loss.plain.dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_denoising_reads_the_network_at_the_level_of_each_sample(kind):
+def test_denoising_uses_the_level_of_each_sample(kind):
     x0, noise = draws()
     objective = Objective(CosineSchedule(), kind)
     level = objective.schedule.at(T)

@@ -24,7 +24,7 @@ def pair():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_target_says_which_data_and_noise_it_was_made_of(kind, level, pair):
+def test_data_and_noise_are_recovered_from_the_target(kind, level, pair):
     x0, noise = pair
     estimate = to_denoised(kind, prediction_target(kind, x0, noise, level), level.diffuse(x0, noise), level)
     torch.testing.assert_close(estimate.x0, x0, atol=2e-4, rtol=0)
@@ -32,7 +32,7 @@ def test_the_target_says_which_data_and_noise_it_was_made_of(kind, level, pair):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_output_is_read_as_a_pair_that_makes_up_x_t(kind, level, pair):
+def test_any_output_becomes_a_pair_whose_mixture_is_x_t(kind, level, pair):
     x_t, output = pair
     estimate = to_denoised(kind, output, x_t, level)
     torch.testing.assert_close(level.diffuse(estimate.x0, estimate.epsilon), x_t, atol=1e-4, rtol=1e-4)
@@ -47,7 +47,7 @@ def test_v_is_the_derivative_of_x_t_by_the_angle():
     assert target.item() == pytest.approx(slope.item(), rel=1e-5)
 
 
-def test_changed_data_takes_its_noise_along(level, pair):
+def test_the_noise_follows_from_changed_data(level, pair):
     x0, x_t = pair
     changed = Denoised.from_x0(x0.clamp(-1, 1), x_t, level)
     assert changed.x0.abs().max() <= 1
@@ -60,7 +60,7 @@ def weighted(kind, weight, estimate, truth, level):
 
 
 @pytest.mark.parametrize("weight", ["simplified", "sigma", "velocity"])
-def test_one_estimate_has_one_loss_whichever_prediction_expresses_it(weight, level, pair):
+def test_the_loss_of_an_estimate_does_not_depend_on_the_prediction(weight, level, pair):
     x0, noise = pair
     x_t = level.diffuse(x0, noise)
     guess = Denoised.from_x0(
@@ -81,7 +81,7 @@ def test_weights_are_those_of_the_paper_on_the_error_of_epsilon(level):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weight", ["simplified", "sigma", "velocity"])
-def test_weights_are_numbers_at_both_ends(kind, weight):
+def test_weights_are_finite_at_both_ends(kind, weight):
     for schedule in SCHEDULES:
         ends = loss_weight(weight, kind, schedule.at(torch.tensor([0.0, 1.0])))
         assert torch.isfinite(ends).all()

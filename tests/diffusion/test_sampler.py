@@ -111,22 +111,22 @@ def test_the_error_falls_with_the_order_of_the_method(method, order):
     def error(steps):
         x, previous = x_1, None
         grid = torch.linspace(*ends, steps + 1, dtype=torch.float64).tolist()
-        for here, there in itertools.pairwise(grid):
-            (alpha, sigma), (_, spread) = level_of(here), spread_at(here)
+        for now, after in itertools.pairwise(grid):
+            (alpha, sigma), (_, spread) = level_of(now), spread_at(now)
             residual = (x - alpha * MEAN) / spread**2
             estimate = Denoised(MEAN + alpha * SPREAD**2 * residual, sigma * residual)
             if method == "ddim":
-                x = ddim_step(estimate, there)
+                x = ddim_step(estimate, after)
             else:
-                x = dpm_solver_step(x, extrapolate(estimate.x0, here, there, previous), here, there)
-                previous = (estimate.x0, here)
+                x = dpm_solver_step(x, extrapolate(estimate.x0, now, after, previous), now, after)
+                previous = (estimate.x0, now)
         return (x - exact).abs().max().item()
 
     assert math.log2(error(80) / error(160)) == pytest.approx(order, abs=0.1)
     assert error(160) < 0.02
 
 
-def test_the_second_order_keeps_the_spread_in_steps_that_are_too_few_for_the_first():
+def test_second_order_keeps_the_standard_deviation_in_fewer_steps():
     noise = PerSampleGenerator(0, [0]).normal(1, 200_000)
     times = step_times("uniform", 20)
     lost = {
@@ -142,9 +142,9 @@ def level_of(log_snr):
     return math.sqrt(1 - sigma**2), sigma
 
 
-def forward_step(here, there):
+def forward_step(now, after):
     """alpha and variance of q(x_t | x_s): ``alpha_t / alpha_s`` and ``sigma_t^2 - alpha^2 sigma_s^2``."""
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = level_of(here), level_of(there)
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = level_of(now), level_of(after)
     alpha = alpha_t / alpha_s
     return alpha, sigma_t**2 - alpha**2 * sigma_s**2
 
@@ -152,26 +152,26 @@ def forward_step(here, there):
 STEPS = [(-2.0, 0.5), (3.0, 3.4), (-9.0, -2.0)]
 
 
-@pytest.mark.parametrize(("here", "there"), STEPS)
+@pytest.mark.parametrize(("now", "after"), STEPS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
-def test_one_ancestral_step_is_equation_4(here, there, gamma):
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = level_of(here), level_of(there)
+def test_one_ancestral_step_is_equation_4(now, after, gamma):
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = level_of(now), level_of(after)
     x_t, epsilon = 1.1, 0.6
     x0 = torch.full((1, 1, 1), (x_t - sigma_t * epsilon) / alpha_t)
     x = torch.full((1, 1, 200_000), x_t)
-    x_s = ancestral_step(x, x0, here, there, gamma, PerSampleGenerator(0, [0])).double()
+    x_s = ancestral_step(x, x0, now, after, gamma, PerSampleGenerator(0, [0])).double()
 
-    ratio = 1 - math.exp(here - there)
+    ratio = 1 - math.exp(now - after)
     mean = alpha_s / alpha_t * x_t - ratio * alpha_s / alpha_t * sigma_t * epsilon
     std = (math.sqrt(ratio) * sigma_s) ** (1 - gamma) * (math.sqrt(ratio) * sigma_t) ** gamma
     assert x_s.mean().item() == pytest.approx(mean, abs=5 * std / math.sqrt(x.numel()))
     assert x_s.std().item() == pytest.approx(std, rel=0.01)
 
 
-@pytest.mark.parametrize(("here", "there"), STEPS)
-def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forward_step(here, there):
-    (_, sigma_t), (alpha_s, sigma_s) = level_of(here), level_of(there)
-    alpha, variance = forward_step(here, there)
+@pytest.mark.parametrize(("now", "after"), STEPS)
+def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forward_step(now, after):
+    (_, sigma_t), (alpha_s, sigma_s) = level_of(now), level_of(after)
+    alpha, variance = forward_step(now, after)
     x_t, x0 = -0.4, 0.8
     # Bayes: x_s ~ N(alpha_s x0, sigma_s^2) seen through x_t = alpha x_s + noise of that variance.
     posterior_variance = 1 / (1 / sigma_s**2 + alpha**2 / variance)
@@ -180,7 +180,7 @@ def test_gamma_0_samples_the_posterior_and_gamma_1_has_the_variance_of_the_forwa
     x = torch.full((1, 1, 200_000), x_t)
     clean = torch.full((1, 1, 1), x0)
     lower, upper = (
-        ancestral_step(x, clean, here, there, gamma, PerSampleGenerator(0, [0])).double()
+        ancestral_step(x, clean, now, after, gamma, PerSampleGenerator(0, [0])).double()
         for gamma in (0.0, 1.0)
     )
     for x_s in (lower, upper):
@@ -200,7 +200,7 @@ def test_the_step_to_clean_data_adds_no_noise():
 
 
 @pytest.mark.parametrize("method", ["ancestral", "ddim", "dpm++2m", "sde-dpm++2m"])
-def test_the_last_step_ends_on_the_estimate_itself_without_the_schedules_own_hiss(method):
+def test_the_last_step_returns_the_data_estimate_without_noise(method):
     data = torch.randn(2, 1, 50)
     seen = []
 
@@ -214,7 +214,7 @@ def test_the_last_step_ends_on_the_estimate_itself_without_the_schedules_own_his
     assert seen == times[:-1].tolist()
 
 
-def test_noise_added_by_ancestral_steps_belongs_to_the_sample():
+def test_the_noise_of_ancestral_steps_depends_on_the_sample_only():
     noise = PerSampleGenerator(5, [11, 12, 13]).normal(1, 30)
     schedule, times = CosineSchedule(), step_times("uniform", 12)
     denoise = functools.partial(Objective(schedule).denoise, gaussian_network(schedule, "v"))

@@ -60,7 +60,7 @@ def test_cosine_alpha_is_the_cosine_of_a_t_plus_b():
         assert sigma == pytest.approx(math.sin(a * t + b), rel=1e-6)
 
 
-def test_cosine_has_as_much_noise_before_the_middle_as_signal_after_it():
+def test_cosine_is_symmetric_in_signal_and_noise():
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
     schedule = CosineSchedule()
     torch.testing.assert_close(schedule.log_snr(t), -schedule.log_snr(1 - t), rtol=1e-5, atol=1e-5)
@@ -90,7 +90,7 @@ def test_linear_loses_signal_at_the_rate_beta():
 
 @every_schedule
 @given(times=st.lists(st.floats(0, 1), min_size=2, max_size=8, unique=True))
-def test_noise_only_grows_with_time(schedule, times):
+def test_noise_increases_with_time(schedule, times):
     t = torch.tensor(sorted(times), dtype=torch.float64)
     log_snr = schedule.log_snr(t)
     assert (log_snr.diff() <= 0).all()
@@ -111,7 +111,7 @@ def test_shift_multiplies_the_signal_to_noise_ratio():
         torch.testing.assert_close(ratio, torch.full_like(ratio, math.exp(-3.0)), rtol=1e-4, atol=0)
 
 
-def test_levels_near_the_noise_end_keep_their_digits_in_float32():
+def test_levels_near_t_1_are_accurate():
     t = torch.tensor([1 - 2**-20], dtype=torch.float32)
     b = math.atan(math.exp(-10))
     angle = (math.pi / 2 - 2 * b) * (1 - 2**-20) + b
