@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lightning_n2m.audio.io import probe, read, to_mono
 from lightning_n2m.audio.resample import resample_file
+from lightning_n2m.data.clip_audio import read_clip
+from lightning_n2m.data.shard_reader import RawClip
 from lightning_n2m.errors import InputError
 from lightning_n2m.seeding import derive_seed
 
@@ -90,7 +92,23 @@ class EvaluationSet(ABC):
         return sorted(items, key=lambda item: derive_seed(0, seed or self.name, item.key))[:clips]
 
 
-def load_clip(source: str | bytes, sample_rate: int) -> Tensor:
-    """Read mono audio ``(1, t)`` at a rate, from a path or from the bytes of a file."""
+def load_clip(source: str, sample_rate: int) -> Tensor:
+    """Read mono audio ``(1, t)`` at a rate, from a path."""
     audio = read(source)
+    return resample_file(to_mono(audio.samples), audio.sample_rate, sample_rate)
+
+
+def decode_clip(raw: RawClip, sample_rate: int) -> Tensor:
+    """Decode a clip of a shard to mono audio ``(1, t)`` at a rate.
+
+    Raises:
+        InputError: if the audio is damaged or exceeds the clip's metadata.
+    """
+    try:
+        audio = read_clip(raw)
+    except InputError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(
+            f"The clip {raw.clip.key} of {raw.shard} is damaged: {reason}; build the shard again."
+        ) from error
     return resample_file(to_mono(audio.samples), audio.sample_rate, sample_rate)

@@ -12,8 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from lightning_n2m.data.audioset import MUSIC, music_labels
-from lightning_n2m.data.clip_audio import probe_clip
-from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet, load_clip
+from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet, decode_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
 from lightning_n2m.errors import InputError
@@ -81,8 +80,7 @@ class Starter(EvaluationSet):
         for file in self.held_out_shards():
             for raw in read_shard(file):
                 if raw.clip.key in wanted:
-                    probe_clip(raw)
-                    yield raw.clip.key, load_clip(raw.audio, sample_rate)
+                    yield raw.clip.key, decode_clip(raw, sample_rate)
 
     def held_out_shards(self) -> list[ShardFile]:
         """Shards of all held-out splits that the folder has.

@@ -18,9 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lightning_n2m.audio.io import to_mono
-from lightning_n2m.audio.resample import resample_file
-from lightning_n2m.data.clip_audio import read_clip
+from lightning_n2m.data.evaluation_set import decode_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import ShardFile, read_shard
 from lightning_n2m.errors import InputError
@@ -175,8 +173,7 @@ def decoded(file: ShardFile, keys: Collection[str] | None = None) -> Iterator[tu
     for raw in read_shard(file):
         if keys is not None and raw.clip.key not in keys:
             continue
-        audio = read_clip(raw)
-        yield raw.clip, resample_file(to_mono(audio.samples), audio.sample_rate, RATE)
+        yield raw.clip, decode_clip(raw, RATE)
 
 
 def stack_padded(rows: Sequence[Tensor]) -> Tensor:
