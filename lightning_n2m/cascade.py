@@ -1,19 +1,25 @@
-"""The cascade: text to 24 kHz music, through three stages that know nothing of one another."""
+"""The cascade: text to 24 kHz music, through three independently trained stages."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import LightningModule
-from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 
 from lightning_n2m.conditioning.lowres import LowResolution
 from lightning_n2m.diffusion.sampler import Method
-from lightning_n2m.errors import InputError
+from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.errors import InputError, check_range
+from lightning_n2m.mulan.joint import fingerprint
+from lightning_n2m.package_files import find_stage_folder
+from lightning_n2m.progress import SamplingProgress
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage
@@ -21,21 +27,23 @@ from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution, 
 from lightning_n2m.stages.generators import SpectrogramGenerator, WaveformGenerator
 from lightning_n2m.stages.result import GeneratedClip
 
+MAX_SECONDS = 3600.0
+
 
 @dataclass(frozen=True)
 class StageRun:
-    """Which stage to run, and how where that differs from the stage's own config.
+    """Which stage to run, with sampling settings that replace those of the stage's own config.
 
     Args:
         folder: Folder of the trained stage.
         num_steps: Number of steps.
         guidance: Guidance scale.
         step_schedule: Step list, by name.
-        reverse_schedule: Turn the step list round: front-heavy into back-heavy.
+        reverse_schedule: Reverse the step list: front-heavy becomes back-heavy.
         method: Sampler.
         gamma: Stochasticity of the ancestral sampler.
-        conditioning_noise: Diffusion time to which the signal of the stage before is noised.
-        consistency_iterations: How often the output is brought nearer to what that signal says.
+        conditioning_noise: Diffusion time to which the signal of the previous stage is noised.
+        consistency_iterations: Number of consistency projections onto that signal.
     """
 
     folder: str
@@ -49,36 +57,47 @@ class StageRun:
     consistency_iterations: int | None = None
 
     def load(self) -> Stage:
-        """The stage with its sampling settings overruled."""
-        stage = load_stage(self.folder)
-        chosen = {
+        """Load the stage and replace its sampling settings.
+
+        Raises:
+            InputError: if the folder is not that of a trained stage, or a setting is out of range.
+        """
+        folder = find_stage_folder(self.folder)
+        if not folder.is_dir():
+            raise InputError(
+                f"The stage folder {self.folder} does not exist; train the stage, give another folder, or "
+                "run the command in a clone of the project, which holds the starter weights ('git clone')."
+            )
+        stage = load_stage(folder)
+        replaced = {
             name: value
             for name, value in dataclasses.asdict(self).items()
             if value is not None and name not in ("folder", "guidance")
         }
         if self.guidance is not None:
-            chosen["guidance"] = dataclasses.replace(stage.sampling.guidance, scale=self.guidance)
-        stage.sampling = dataclasses.replace(stage.sampling, **chosen)
+            replaced["guidance"] = dataclasses.replace(stage.sampling.guidance, scale=self.guidance)
+        stage.sampling = dataclasses.replace(stage.sampling, **replaced)
         return stage
 
 
 class Cascade(LightningModule):
     """Generator, refiner and super-resolution in a row (section 3.3).
 
-    The waveform route refines by a cascader, the spectrogram route by a vocoder.
+    In the waveform route the refiner is a cascader, in the spectrogram route a vocoder.
 
     Args:
         generator: Text to 3.2 kHz audio, or to a log-mel.
         refiner: Either of them to 16 kHz audio.
         super_resolution: 16 kHz audio to 24 kHz audio; null to stop at 16 kHz, as the
             paper's evaluation does.
-        seconds: Length of the music.
+        seconds: Length of the music, at most one hour.
         seed: Seed of all noise.
         negative: Prompt to lead away from.
-        progress: Show a bar for each stage.
+        progress: Show the progress on standard error.
 
     Raises:
-        InputError: if a folder holds another kind of stage, or two stages do not fit together.
+        InputError: if a folder holds another kind of stage, two stages do not fit together, or a setting is
+            out of range.
     """
 
     def __init__(
@@ -92,15 +111,16 @@ class Cascade(LightningModule):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        if seconds <= 0:
-            raise InputError(f"model.seconds is {seconds:g}; give a length above 0.")
+        check_range("model.seconds", seconds, 0.01, MAX_SECONDS)
+        check_range("model.seed", seed, -(2**63), 2**64)
         runs = [generator, refiner] + ([super_resolution] if super_resolution else [])
         self.stages = nn.ModuleList(run.load() for run in runs)
         self.seconds, self.seed, self.negative, self.progress = seconds, seed, negative, progress
+        self._running: SamplingProgress | None = None
         self._check([run.folder for run in runs])
 
     def _check(self, folders: list[str]) -> None:
-        """Refuse stages in the wrong place and neighbours that speak of different signals."""
+        """Refuse a stage in the wrong place, and neighbours with different rates or log-mels."""
         first, second, *rest = self._row
         if not isinstance(first, WaveformGenerator | SpectrogramGenerator):
             raise InputError(
@@ -127,7 +147,7 @@ class Cascade(LightningModule):
             )
             if low != before.sample_rate:
                 raise InputError(
-                    f"{folder} refines {low} Hz audio, but the stage before makes {before.sample_rate} Hz."
+                    f"{folder} refines {low} Hz audio, but its input has {before.sample_rate} Hz."
                 )
 
     @property
@@ -141,7 +161,7 @@ class Cascade(LightningModule):
 
     @property
     def route(self) -> str:
-        """``waveform`` or ``spectrogram``: the form that the generator makes (section 3.3)."""
+        """``waveform`` or ``spectrogram``: what the generator generates (section 3.3)."""
         return "spectrogram" if isinstance(self.generator, SpectrogramGenerator) else "waveform"
 
     @property
@@ -151,7 +171,7 @@ class Cascade(LightningModule):
 
     @property
     def refiner(self) -> Stage:
-        """The second stage, which makes 16 kHz audio."""
+        """The second stage, which generates 16 kHz audio."""
         return self._row[1]
 
     @property
@@ -169,26 +189,124 @@ class Cascade(LightningModule):
         """Music for prompts, ``(b, 1, seconds * rate of the last stage)``.
 
         Args:
-            prompts: One prompt a clip.
+            prompts: One prompt for each clip.
             numbers: Number of each clip's noise: the same seed and number give the same noise,
-                whatever else is in the batch.
+                independent of the rest of the batch.
             seconds: Length, if not the cascade's own.
             stages: How many stages to run; all when null.
+
+        Raises:
+            InputError: if a stage generates NaN or infinite samples.
         """
-        signal: Tensor | None = None
         length = self.seconds if seconds is None else seconds
-        with Progress(disable=not self.progress) as bars:
-            for stage in self._row[:stages]:
-                name = type(stage).__name__
-                task = bars.add_task(f"{name}, {stage.sampling}, seed {self.seed}", total=None)
+        if self._running is not None:
+            try:
+                return self._run_stages(prompts, numbers, length, stages, self._running)
+            except BaseException:
+                self._end_progress()
+                raise
+        if not self.progress:
+            return self._run_stages(prompts, numbers, length, stages, None)
+        with self._new_progress(1, len(prompts), length, stages) as progress:
+            return self._run_stages(prompts, numbers, length, stages, progress)
 
-                def report(done: int, total: int, task: TaskID = task) -> None:
-                    bars.update(task, completed=done, total=total)
-
-                rng = PerSampleGenerator(f"{self.seed} {name}", numbers, self.device)
-                signal = stage.generate(prompts, length, rng, signal, self.negative, report)
+    def _run_stages(
+        self,
+        prompts: list[str],
+        numbers: list[int],
+        seconds: float,
+        stages: int | None,
+        progress: SamplingProgress | None,
+    ) -> Tensor:
+        signal: Tensor | None = None
+        for number, stage in enumerate(self._row[:stages]):
+            name = type(stage).__name__
+            if progress is not None:
+                progress.start_stage(number)
+            rng = PerSampleGenerator(f"{self.seed} {name}", numbers, self.device)
+            report = None if progress is None else progress.step
+            signal = stage.generate(prompts, seconds, rng, signal, self.negative, report)
+            if not torch.isfinite(signal).all():
+                raise InputError(
+                    f"{name} generated NaN or infinite samples, and nothing was written; use other weights, "
+                    "or --trainer.precision 32-true."
+                )
+        if progress is not None:
+            progress.end_batch(len(prompts))
         assert signal is not None
         return signal
+
+    def _new_progress(self, batches: int, clips: int, seconds: float, stages: int | None) -> SamplingProgress:
+        row = self._row[:stages]
+        return SamplingProgress(
+            [type(stage).__name__ for stage in row], [_work(stage, seconds) for stage in row], batches, clips
+        )
+
+    def record(self, item: dict[str, Any]) -> dict[str, Any]:
+        """All that decides a clip: prompt, seed, length, and settings and weights of each stage.
+
+        Args:
+            item: ``{"prompt": ..., "variation": ...}`` of `lightning_n2m.data.prompts.Prompts`.
+        """
+        return {
+            **item,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "negative": self.negative,
+            "stages": [dict(stage) for stage in self._stage_records],
+        }
+
+    @functools.cached_property
+    def _stage_records(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "stage": type(stage).__name__,
+                "weights": fingerprint(tensor for _, tensor in sorted(stage.network.state_dict().items())),
+                **dataclasses.asdict(stage.sampling),
+            }
+            for stage in self._row
+        ]
+
+    def token_counts(self, prompt: str) -> list[tuple[str, int, int]]:
+        """Length of a prompt for each stage whose text encoder truncates it.
+
+        Returns:
+            Name of the stage, tokens of the prompt, and tokens that its encoder reads.
+        """
+        counts = []
+        for stage in self._row:
+            if stage.text is not None:
+                limit = stage.text.max_tokens - stage.text.special_tokens
+                tokens = stage.text.count_tokens(prompt)
+                if tokens > limit:
+                    counts.append((type(stage).__name__, tokens, limit))
+        return counts
+
+    def on_predict_start(self) -> None:
+        """Begin the progress over all batches."""
+        self._begin_progress(sum(self.trainer.num_predict_batches), len(self._row))
+
+    def on_test_start(self) -> None:
+        """Begin the progress over all batches; super-resolution does not run."""
+        self._begin_progress(int(sum(self.trainer.num_test_batches)), 2)
+
+    def _begin_progress(self, batches: int, stages: int) -> None:
+        if self.progress and self.trainer.is_global_zero:
+            clips = batches * getattr(self.trainer.datamodule, "batch_size", 1)  # type: ignore[attr-defined]
+            self._running = self._new_progress(batches, clips, self.seconds, stages).__enter__()
+
+    def on_predict_epoch_end(self) -> None:
+        """Remove the progress bar."""
+        self._end_progress()
+
+    def on_test_epoch_end(self) -> None:
+        """Remove the progress bar."""
+        self._end_progress()
+
+    def _end_progress(self) -> None:
+        if self._running is not None:
+            self._running.__exit__(None, None, None)
+            self._running = None
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[GeneratedClip]:
         """Music for a batch of `lightning_n2m.data.prompts.Prompts`.
@@ -198,20 +316,20 @@ class Cascade(LightningModule):
         if not batch:
             return []
         audio = self.generate([item["prompt"] for item in batch], [item["variation"] for item in batch])
-        stages = [{"stage": type(s).__name__, **dataclasses.asdict(s.sampling)} for s in self._row]
-        shared = {"seed": self.seed, "seconds": self.seconds, "negative": self.negative, "stages": stages}
         return [
-            GeneratedClip(row, self.sample_rate, self._name(item), {**item, **shared})
+            GeneratedClip(row, self.sample_rate, self._name(item), self.record(item))
             for row, item in zip(audio, batch, strict=True)
         ]
 
     def test_step(self, batch: list[dict[str, Any]], batch_idx: int) -> dict[str, list[GeneratedClip]]:
         """One clip a prompt at 16 kHz, before super-resolution: the paper's protocol (section 5.1).
 
-        The batch is that of `lightning_n2m.data.prompts.Prompts` with an evaluation set; an empty one,
-        of which all clips are there, makes nothing.
+        The batch is that of `lightning_n2m.data.prompts.Prompts` with an evaluation set. It is empty where
+        an earlier run has written all of its clips.
         """
         if not batch:
+            if self._running is not None:
+                self._running.end_batch(0)
             return {"generated": []}
         audio = self.generate(
             [item["prompt"] for item in batch],
@@ -228,5 +346,21 @@ class Cascade(LightningModule):
         }
 
     def _name(self, item: dict[str, Any]) -> str:
-        words = re.sub(r"\W+", "-", item["prompt"].lower()).strip("-")[:60] or "prompt"
+        """Stem of the file name, of at most 200 bytes: file systems allow 255 with the ending."""
+        words = re.sub(r"\W+", "-", item["prompt"].lower()).strip("-")[:60]
+        words = words.encode()[:150].decode(errors="ignore") or "prompt"
         return f"{words}-seed{self.seed}" + (f"-{item['variation']}" if item["variation"] else "")
+
+
+def _work(stage: Stage, seconds: float) -> float:
+    """Estimated work of a stage for one clip, to weigh the stages against each other before they have run.
+
+    A level of a U-Net has about as many operations as parameters times steps. Half of the way down, in
+    logarithms, stands for all levels.
+    """
+    steps = stage.sampling
+    evaluations = len(step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule)) - 1
+    if stage.text is not None and steps.guidance.scale != 1:
+        evaluations *= 2
+    parameters = sum(parameter.numel() for parameter in stage.network.parameters())
+    return evaluations * parameters * seconds * stage.output_rate / math.sqrt(stage.network.total_stride)

@@ -25,6 +25,8 @@ from lightning_n2m.callbacks.ema import Ema
 from lightning_n2m.callbacks.prediction_writer import PredictionWriter
 from lightning_n2m.callbacks.sample_logger import SampleLogger
 from lightning_n2m.callbacks.train_metrics import TrainMetrics
+from lightning_n2m.cli.arguments import prepare_arguments
+from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
 from lightning_n2m.stages.bundle import LAST, begin_with
@@ -119,8 +121,15 @@ class StageCli(LightningCLI):
             super().instantiate_classes()
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if not self.parse_only:
+        if self.parse_only:
+            return
+        if subcommand != "predict":
             super()._run_subcommand(subcommand)
+            return
+        (writer,) = (c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
+        with summarised(writer):
+            if prepare_prediction(self.model, self.datamodule, writer, self.config_init.predict.ckpt_path):
+                super()._run_subcommand(subcommand)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Log to TensorBoard in the run's folder, unless the config names another logger or none."""
@@ -161,7 +170,7 @@ def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
     """
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    arguments = upgrade_arguments(sys.argv[1:] if args is None else args)
+    arguments = prepare_arguments(upgrade_arguments(sys.argv[1:] if args is None else args))
     if parse_only or arguments[0] == "predict":
         # Who generates music has no use for a report on devices.
         for name in ("lightning.pytorch", "lightning.fabric"):
@@ -186,6 +195,11 @@ def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
 def _one_line(message: str) -> str:
     """Name the key and what is wrong with it: jsonargparse lists every type that did not match."""
     message = " ".join(message.split())
+    if "arguments are required" in message:
+        return (
+            f"{message}; give a config with -c, such as -c configs/cascade/spectrogram.yaml for 'predict' "
+            "or -c configs/starter/waveform_generator.yaml for 'fit'."
+        )
     key = re.search(r'Parser key "([^"]+)"', message)
     nested_key = re.search(r"NestedArg\(key='([^']+)'", message)
     reason = re.search(r"Errors: - (.+?)(?: - |$| Given value)", message)

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import sys
 from collections.abc import Sequence
 
+from lightning_n2m.cli.help import COMMANDS, OVERVIEW
 from lightning_n2m.errors import InputError, Interrupted, TrainingFailure
+from lightning_n2m.stages.bundle_config import trust_package
 
-HELP = """usage: python -m lightning_n2m COMMAND [OPTIONS]
-
-Train and run the stages of Noise2Music.
-
-commands:
-  fit        train a stage:      fit -c configs/starter/waveform_generator.yaml
-  validate   measure its loss:   validate -c RUN/config.yaml --ckpt_path RUN/checkpoints/last.ckpt
-  test       the same on the test split; for a cascade, the paper's evaluation:
-             test -c configs/cascade/waveform.yaml --data.evaluation_set.shards SHARDS
-  predict    generate music:     predict -c configs/cascade/spectrogram.yaml --data.prompt "a slow waltz"
-  ablate     the evaluation with other settings:  ablate -c configs/cascade/waveform.yaml --output FOLDER
-  plan       parameters, memory and GPU-days of a training, before it runs:
-             plan -c configs/paper/waveform_generator.yaml --gpus 64 --gpu a100
-  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER [--best]
-
-'python -m lightning_n2m COMMAND --help' lists the options of a command, 'fit --model.help CLASS' and
-'fit --data.help CLASS' those of a stage and of its data (WaveformGenerator, AudioDataModule, ...), and
-'... COMMAND -c CONFIG --print_config' prints the resulting config.
-
-Exit codes: 0 done, 2 wrong input, 1 an error of the program, 128 + n after signal n (a training saves its
-state first).
-"""
+_SLOW = ("fit", "validate", "test", "predict", "ablate", "plan")
+_COMMANDS = (*_SLOW, "export")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -63,6 +47,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except TrainingFailure as failure:
         print(f"error: {failure}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except FileNotFoundError as error:
         sys.exit(_print_error(f"{' '.join(str(error).split())}; give a path that exists."))
 
@@ -70,9 +57,18 @@ def main(args: Sequence[str] | None = None) -> None:
 def _dispatch(arguments: list[str], from_process: bool) -> None:
     """Import the module of a command and run it: the help must not wait for Lightning."""
     command, options = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command in ("-h", "--help"):
-        print(HELP, end="")
-    elif command == "export":
+    if command in ("-h", "--help", "--help_all", "help"):
+        print(OVERVIEW, end="")
+        return
+    if command not in _COMMANDS:
+        raise InputError(f"There is no command '{command[:40]}'; choose one of {', '.join(_COMMANDS)}.")
+    if command in COMMANDS and ("--help" in options or "-h" in options):
+        print(COMMANDS[command], end="")
+        return
+    options = _take_trusted(["--help" if option == "--help_all" else option for option in options])
+    if from_process and command in _SLOW and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"n2m {command}: loading ...", file=sys.stderr, flush=True)
+    if command == "export":
         from lightning_n2m.cli.export import export
 
         export(options)
@@ -88,7 +84,22 @@ def _dispatch(arguments: list[str], from_process: bool) -> None:
     else:
         from lightning_n2m.cli.lightning_cli import run_cli
 
-        run_cli(None if from_process else arguments)
+        run_cli([command, *options])
+
+
+def _take_trusted(options: list[str]) -> list[str]:
+    """Remove ``--trust PACKAGE`` from the options and trust the package."""
+    remaining: list[str] = []
+    rest = list(options)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        if option != "--trust":
+            remaining.append(option + equals + value)
+            continue
+        if not equals and not rest:
+            raise InputError("--trust has no value; give the name of a Python package after it.")
+        trust_package(value if equals else rest.pop(0))
+    return remaining
 
 
 def _input_error(error: BaseException | None) -> InputError | None:
@@ -104,5 +115,7 @@ def _print_error(message: str) -> int:
     An error from a worker of the data loader arrives with the worker's traceback in front of it.
     """
     line = message.strip().splitlines()[-1].removeprefix("lightning_n2m.errors.InputError: ")
+    # Names from files of others may hold control characters, which would reach the terminal.
+    line = "".join(character if character.isprintable() else "?" for character in line)
     print(f"error: {line}", file=sys.stderr)
     return 2

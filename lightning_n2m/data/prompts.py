@@ -1,4 +1,4 @@
-"""Prompts: for prediction from an argument, a file or standard input, for a test from an evaluation set."""
+"""Prompts: for `predict` from an argument, a file or standard input, for `test` from an evaluation set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightning_n2m.data.evaluation_set import EvaluationSet
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, check_range
+
+MAX_BYTES = 1 << 26  # of a prompt file
 
 T = TypeVar("T")
 
 
 class Prompts(LightningDataModule):
-    """What to make: each prompt as often as variations are wanted.
+    """The clips to generate: each prompt in a number of variations.
 
     Args:
-        prompt: One prompt.
-        file: Text file with a prompt a line, or ``-`` for standard input; empty lines are passed over.
+        prompt: One prompt, as free text; ``-`` reads prompts from standard input.
+        file: Text file with a prompt a line, or ``-`` for standard input; empty lines are skipped.
         variations: Clips of each prompt, of different noise.
-        batch_size: Clips made at once.
-        evaluation_set: Prompts, and the real music they belong to, for `test`.
+        batch_size: Clips generated in one batch.
+        evaluation_set: Prompts and their reference recordings, for `test`.
     """
 
     def __init__(
@@ -36,42 +38,47 @@ class Prompts(LightningDataModule):
         evaluation_set: EvaluationSet | None = None,
     ) -> None:
         super().__init__()
-        self.prompt, self.file = prompt, file
+        check_range("data.variations", variations, 1, 1_000_000)
+        check_range("data.batch_size", batch_size, 1, 1_000_000)
+        self.prompt, self.file = ("", "-") if prompt.strip() == "-" else (prompt, file)
         self.variations, self.batch_size = variations, batch_size
         self.evaluation_set = evaluation_set
+        self._remaining: list[dict[str, Any]] | None = None
 
     def prompts(self) -> list[str]:
-        """All prompts, in order.
+        """All prompts, in order, each once.
 
         Raises:
             InputError: if there is none, or the file cannot be read.
         """
-        found = [self.prompt]
+        lines = [self.prompt]
         if self.file is not None:
-            try:
-                text = sys.stdin.read() if self.file == "-" else Path(self.file).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"The prompt file {self.file} cannot be read ({error}); give a UTF-8 text file."
-                ) from error
-            found += text.splitlines()
-        found = [prompt.strip() for prompt in found if prompt.strip()]
-        if not found:
+            # Not splitlines(): it also splits at control characters inside a line.
+            lines += _read_text(self.file).replace("\r\n", "\n").split("\n")
+        prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if not prompts:
             raise InputError(
                 "The prompt is empty; give one with --data.prompt, or a file of them with --data.file."
             )
-        if self.variations < 1 or self.batch_size < 1:
-            raise InputError("data.variations and data.batch_size must be at least 1.")
-        return found
+        for prompt in prompts:
+            if any("\ud800" <= character <= "\udfff" for character in prompt):
+                raise InputError(f"The prompt {prompt[:60]!r} is not valid UTF-8; type it again.")
+        return prompts
+
+    def items(self) -> list[dict[str, Any]]:
+        """One ``{"prompt": ..., "variation": ...}`` for each clip."""
+        if self._remaining is None:
+            prompts = self.prompts()
+            self._remaining = [{"prompt": p, "variation": n} for p in prompts for n in range(self.variations)]
+        return self._remaining
+
+    def keep(self, items: list[dict[str, Any]]) -> None:
+        """Generate only these clips: the others exist already."""
+        self._remaining = items
 
     def predict_dataloader(self) -> DataLoader:
-        """Batches of ``{"prompt": ..., "variation": ...}``, kept as lists."""
-        items = [
-            {"prompt": prompt, "variation": variation}
-            for prompt in self.prompts()
-            for variation in range(self.variations)
-        ]
-        return self._loader(items, self.batch_size)
+        """Batches of ``{"prompt": ..., "variation": ...}``, kept as lists; ranks share the clips."""
+        return self._loader(self.items(), self.batch_size)
 
     def test_dataloader(self) -> DataLoader:
         """Batches of ``{"prompt": ..., "key": ..., "variation": ..., "seconds": ...}``: one clip a prompt.
@@ -100,6 +107,25 @@ class Prompts(LightningDataModule):
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         batches = share_of_rank(items, batch_size, rank, ranks)
         return DataLoader(batches, batch_size=1, collate_fn=_first)  # type: ignore[arg-type]
+
+
+def _read_text(file: str) -> str:
+    """Text of a prompt file, without a byte order mark."""
+    try:
+        if file == "-":
+            text = sys.stdin.read(MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                text = stream.read(MAX_BYTES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        name = "standard input" if file == "-" else file
+        raise InputError(
+            f"The prompt file {name} cannot be read ({reason}); give a UTF-8 text file."
+        ) from error
+    if len(text) > MAX_BYTES:
+        raise InputError(f"The prompt file {file} holds more than {MAX_BYTES} bytes; give a prompt a line.")
+    return text.removeprefix("\ufeff")
 
 
 def share_of_rank(items: Sequence[T], batch_size: int, rank: int = 0, ranks: int = 1) -> list[list[T]]:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from lightning_n2m.cli.help import COMMANDS
+from lightning_n2m.cli.main import main
+from lightning_n2m.stages import bundle_config
+from tests.paths import ROOT
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_fits_on_two_screens(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 48 and max(map(len, lines)) <= 100
+    assert f"n2m {command}" in lines[0]
+
+
+def test_the_help_comes_before_any_heavy_import() -> None:
+    script = (
+        "import sys; from lightning_n2m.cli.main import main; main(['predict', '--help'])\n"
+        "assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--data.prompt" in done.stdout
+
+
+OPTION = re.compile(r"(?:^|  )--((?:data|model|output|trainer|checkpoint|samples|evaluation)\.[\w.]+)", re.M)
+
+
+@pytest.mark.parametrize("command", ["predict", "fit", "test", "validate"])
+def test_the_options_of_the_help_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each option that the help names is one that the parser takes."""
+    is_cascade = command in ("predict", "test")
+    recipe = "cascade/spectrogram.yaml" if is_cascade else "starter/waveform_generator.yaml"
+    options = set(OPTION.findall(COMMANDS[command]))
+    assert len(options) > 3
+    with pytest.raises(SystemExit) as stop:
+        main([command, "-c", recipe, "--print_config"])
+    assert stop.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    for option in options:
+        section = config
+        for part in option.split("."):
+            if isinstance(section, dict) and "init_args" in section:
+                section = section["init_args"]
+            assert part in section, option
+            section = section[part]
+
+
+def test_an_unknown_command_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fly", "--data.prompt=x"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert all(
+        command in error for command in ("fit", "validate", "test", "predict", "ablate", "plan", "export")
+    )
+
+
+def test_trust_is_an_option_of_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundle_config, "_trusted_packages", set())
+    with pytest.raises(SystemExit):
+        main(["export", "--trust", "my_package", "--trust=other", "nowhere", "out"])
+    assert bundle_config._trusted_packages == {"my_package", "other"}
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "\x1b[2Jnowhere", "out"])
+    error = capsys.readouterr().err
+    assert "\x1b" not in error and "nowhere" in error
+
+
+def test_an_interrupt_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_n2m.cli.main._take_trusted", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "a", "b"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+@pytest.mark.slow
+def test_the_first_line_appears_within_three_seconds() -> None:
+    began = time.monotonic()
+    command = [sys.executable, "-m", "lightning_n2m", "predict", "-c", "nothing.yaml"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "n2m predict: loading ...\n"
+        # Twice the promise: the machine of the tests runs others at the same time.
+        assert time.monotonic() - began < 6
+        assert process.wait() == 2
