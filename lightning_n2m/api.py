@@ -1,0 +1,200 @@
+"""Music from Python: ``from_pretrained("spectrogram").generate("a slow waltz", seconds=10)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_n2m.aliases import upgrade_config
+from lightning_n2m.audio.io import write
+from lightning_n2m.cascade import MAX_SECONDS, Cascade
+from lightning_n2m.errors import InputError, check_range
+from lightning_n2m.package_files import find_recipe, recipe_names
+from lightning_n2m.yaml_reader import read_yaml
+
+ROUTES = {"spectrogram": "spectrogram_vocoder", "waveform": "waveform_cascader"}
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedAudio:
+    """Generated clips.
+
+    Args:
+        samples: float32, nominally in [-1, 1]: ``(channels, time)`` for one clip, ``(n, channels, time)`` for
+            several.
+        sample_rate: In Hz.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the clips as sound files, which appear under their names only when they are complete.
+
+        Args:
+            path: Name of the file, ending in ``.wav`` or ``.flac``. Several clips get a number:
+                ``waltz-1.wav``, ``waltz-2.wav``.
+
+        Returns:
+            Paths of the files.
+
+        Raises:
+            InputError: if the ending is unknown, or the folder does not exist.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError(f"The folder {path.parent} does not exist; make it first.")
+        if self.samples.ndim == 2:
+            clips = {path: self.samples}
+        else:
+            clips = {path.with_stem(f"{path.stem}-{n}"): clip for n, clip in enumerate(self.samples, start=1)}
+        return [write(name, torch.from_numpy(clip), self.sample_rate) for name, clip in clips.items()]
+
+
+class TextToMusic:
+    """A trained cascade on a device.
+
+    Args:
+        cascade: The stages.
+        device: Where they run.
+    """
+
+    def __init__(self, cascade: Cascade, device: torch.device) -> None:
+        self.cascade, self.device = cascade.to(device).eval(), device
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the music in Hz."""
+        return self.cascade.sample_rate
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seconds: float | None = None,
+        seed: int = 0,
+        negative: str = "",
+        variations: int = 1,
+        batch_size: int = 4,
+        progress: bool = False,
+    ) -> GeneratedAudio:
+        """Generate music. A clip follows from its prompt, seed, length and variation.
+
+        Args:
+            prompts: One prompt, or several.
+            seconds: Length of each clip; the cascade's own when none is given.
+            seed: Seed of all noise.
+            negative: Prompt to lead away from.
+            variations: Clips of each prompt, of different noise.
+            batch_size: Clips generated in one batch.
+            progress: Show the progress on standard error.
+
+        Returns:
+            One clip ``(channels, time)`` for one prompt with one variation; otherwise
+            ``(n, channels, time)``, all variations of the first prompt first.
+
+        Raises:
+            InputError: if a prompt is empty or a setting is out of range.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise InputError("A prompt is empty; give a text such as 'a slow waltz for solo piano'.")
+        check_range("variations", variations, 1, 1_000_000)
+        check_range("batch_size", batch_size, 1, 1_000_000)
+        length = self.cascade.seconds if seconds is None else seconds
+        check_range("seconds", length, 0.01, MAX_SECONDS)
+        cascade = self.cascade
+        cascade.seed, cascade.negative, cascade.progress = seed, negative, progress
+        items = [(text.strip(), number) for text in texts for number in range(variations)]
+        clips = []
+        with torch.inference_mode():
+            for start in range(0, len(items), batch_size):
+                batch = items[start : start + batch_size]
+                audio = cascade.generate([text for text, _ in batch], [n for _, n in batch], length)
+                clips.append(audio.float().cpu())
+        samples = torch.cat(clips).numpy()
+        is_single = isinstance(prompts, str) and variations == 1
+        return GeneratedAudio(samples[0] if is_single else samples, cascade.sample_rate)
+
+
+def from_pretrained(
+    model: str | Path = "spectrogram",
+    *,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> TextToMusic:
+    """Load a trained cascade.
+
+    Args:
+        model: ``spectrogram`` or ``waveform`` for the starter weights of that route; a cascade config such
+            as those of ``configs/cascade``; or a folder that holds the folders of the stages, named as in
+            ``pretrained``.
+        device: Where it runs, for instance ``cuda:1``; a GPU where there is one when none is given.
+        settings: Settings of the cascade that replace those of the config, for instance
+            ``generator={"num_steps": 25, "guidance": 4.0}`` or ``super_resolution=None``.
+
+    Raises:
+        InputError: if there is no such model, a stage is missing or damaged, or a setting is wrong.
+    """
+    arguments = _cascade_arguments(str(model))
+    for name, value in settings.items():
+        inherited = arguments.get(name)
+        merge = isinstance(value, Mapping) and isinstance(inherited, Mapping)
+        arguments[name] = {**inherited, **value} if merge else value  # type: ignore[dict-item]
+    try:
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"The device {device} is not available; give 'cpu' or 'cuda'.") from error
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Cascade, "model")
+    try:
+        cascade = parser.instantiate(parser.parse_object({"model": {"progress": False, **arguments}}))[
+            "model"
+        ]
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise InputError(f"The cascade {model} is not valid: {' '.join(str(error).split())}") from error
+    return TextToMusic(cascade, place)
+
+
+def _cascade_arguments(model: str) -> dict[str, Any]:
+    """Arguments of `Cascade` by the name of a route, from a config or from a folder of stages."""
+    folder = Path(model)
+    if folder.is_dir():
+        return _stages_of(folder)
+    recipe = find_recipe(f"cascade/{model}.yaml" if model in ROUTES else model)
+    if recipe is None:
+        raise InputError(
+            f"There is no model '{model}'; give {' or '.join(recipe_names('cascade'))}, a cascade config, or "
+            "a folder of stages."
+        )
+    document = upgrade_config(read_yaml(recipe))
+    section = document.get("model") if isinstance(document, Mapping) else None
+    arguments = section.get("init_args") if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or section.get("class_path") != "lightning_n2m.cascade.Cascade":
+        raise InputError(f"{recipe} describes no cascade; give one such as configs/cascade/spectrogram.yaml.")
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"{recipe} names no stages; give model.init_args.generator and refiner.")
+    return dict(arguments)
+
+
+def _stages_of(folder: Path) -> dict[str, Any]:
+    """The stages of one route that lie in a folder; the spectrogram route where both do."""
+    for route, refiner in ROUTES.items():
+        if (folder / f"{route}_generator").is_dir() and (folder / refiner).is_dir():
+            upsampler = folder / "super_resolution"
+            return {
+                "generator": {"folder": str(folder / f"{route}_generator")},
+                "refiner": {"folder": str(folder / refiner)},
+                "super_resolution": {"folder": str(upsampler)} if upsampler.is_dir() else None,
+            }
+    raise InputError(
+        f"{folder} holds no stages; it needs spectrogram_generator and spectrogram_vocoder, or "
+        "waveform_generator and waveform_cascader."
+    )

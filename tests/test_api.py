@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import lightning_n2m
+from lightning_n2m import from_pretrained
+from lightning_n2m.api import GeneratedAudio, TextToMusic
+from lightning_n2m.audio.io import read
+from lightning_n2m.cascade import Cascade, StageRun
+from lightning_n2m.errors import InputError
+from tests.paths import ROOT
+
+NAMES = ("spectrogram_generator", "spectrogram_vocoder")
+STEPS = {"num_steps": 3}
+FEW_STEPS = {"generator": STEPS, "refiner": STEPS, "super_resolution": None}
+
+
+@pytest.fixture(scope="module")
+def model() -> TextToMusic:
+    return from_pretrained("spectrogram", device="cpu", **FEW_STEPS)
+
+
+def test_importing_the_package_is_cheap() -> None:
+    script = (
+        "import time, sys; began = time.process_time(); import lightning_n2m\n"
+        "assert time.process_time() - began < 0.3\n"
+        "assert 'torch' not in sys.modules and 'from_pretrained' in lightning_n2m.__all__"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = lightning_n2m.nothing
+
+
+def test_one_prompt_gives_one_clip_as_the_cascade_generates_it(
+    model: TextToMusic, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = model.generate("a slow waltz", seconds=0.5, seed=3, negative="drums")
+    assert (clip.samples.dtype, clip.samples.shape, clip.sample_rate) == (np.float32, (1, 8000), 16_000)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+    runs = [StageRun(f"pretrained/{name}", **STEPS) for name in NAMES]
+    cascade = Cascade(*runs, seconds=0.5, seed=3, negative="drums", progress=False)
+    expected = cascade.generate(["a slow waltz"], [0])
+    np.testing.assert_array_equal(clip.samples, expected[0].numpy())
+
+
+def test_batches_and_variations_come_in_order(model: TextToMusic) -> None:
+    clips = model.generate(["techno", "a hymn"], seconds=0.3, variations=2, batch_size=1)
+    assert clips.samples.shape == (4, 1, 4800)
+    hymn = model.generate("a hymn", seconds=0.3)
+    np.testing.assert_array_equal(clips.samples[2], hymn.samples)
+    assert len({clip.tobytes() for clip in clips.samples}) == 4
+    assert model.generate("a hymn", seconds=0.3, variations=2).samples.shape == (2, 1, 4800)
+    assert model.generate(["a hymn"], seconds=0.3).samples.shape == (1, 1, 4800)
+
+
+def test_clips_are_saved(tmp_path: Path) -> None:
+    samples = np.stack([np.full((1, 240), value, np.float32) for value in (0.25, -0.5)])
+    assert GeneratedAudio(samples[0], 24_000).save(tmp_path / "a.wav") == [tmp_path / "a.wav"]
+    assert GeneratedAudio(samples, 24_000).save(str(tmp_path / "b.flac")) == [
+        tmp_path / "b-1.flac",
+        tmp_path / "b-2.flac",
+    ]
+    audio = read(tmp_path / "b-2.flac")
+    assert audio.sample_rate == 24_000 and audio.samples.mean() == pytest.approx(-0.5, abs=1e-3)
+    with pytest.raises(InputError, match="does not exist"):
+        GeneratedAudio(samples, 24_000).save(tmp_path / "no" / "c.wav")
+    with pytest.raises(InputError, match=r"\.wav or \.flac"):
+        GeneratedAudio(samples, 24_000).save(tmp_path / "c.txt")
+
+
+def test_a_folder_of_stages_and_a_config_are_models(tmp_path: Path, model: TextToMusic) -> None:
+    for name in NAMES:
+        (tmp_path / name).symlink_to(ROOT / "pretrained" / name)
+    by_folder = from_pretrained(tmp_path, device="cpu", generator=STEPS, refiner=STEPS)
+    assert by_folder.sample_rate == 16_000
+    folders = {"generator": {"folder": str(tmp_path / "spectrogram_generator"), "total": 3}}
+    folders["refiner"] = {"folder": str(tmp_path / "spectrogram_vocoder"), "total": 3}
+    config = {"model": {"class_path": "lightning_n2m.cascade.Cascade", "init_args": folders}}
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(config))
+    by_config = from_pretrained(tmp_path / "old.yaml", device="cpu")
+    expected = model.generate("polka", seconds=0.3).samples
+    for loaded in (by_folder, by_config):
+        np.testing.assert_array_equal(loaded.generate("polka", seconds=0.3).samples, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("jazz", {}, "There is no model 'jazz'; give spectrogram or waveform"),
+        ("configs/starter/super_resolution.yaml", {}, "describes no cascade"),
+        ("tests", {}, "tests holds no stages"),
+        ("spectrogram", {"device": "cuda:99"}, "cuda:99 is not available"),
+        ("spectrogram", {"device": "toaster"}, "toaster is not available"),
+        ("spectrogram", {"colour": 3}, "colour"),
+        ("spectrogram", {"generator": {"num_steps": 0}}, "num_steps is 0"),
+        ("spectrogram", {"generator": {"folder": "runs/nothing"}}, "runs/nothing does not exist"),
+        ("spectrogram", {"seconds": 1e9}, "seconds is 1e"),
+    ],
+)
+def test_a_wrong_model_or_setting_is_refused_in_one_line(
+    name: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refusal:
+        from_pretrained(name, **{"device": "cpu", **settings})  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "message"),
+    [
+        ("", {}, "prompt is empty"),
+        ([], {}, "prompt is empty"),
+        (["a", " "], {}, "prompt is empty"),
+        ("a", {"seconds": 0}, "seconds is 0"),
+        ("a", {"seconds": float("nan")}, "seconds is nan"),
+        ("a", {"variations": 0}, "variations is 0"),
+    ],
+)
+def test_wrong_arguments_of_generate_are_refused(
+    model: TextToMusic, prompts: str | list[str], settings: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.generate(prompts, **settings)  # type: ignore[arg-type]
+
+
+def test_generation_leaves_gradients_and_training_alone(model: TextToMusic) -> None:
+    assert not any(parameter.requires_grad for parameter in model.cascade.parameters())
+    assert torch.is_grad_enabled()
