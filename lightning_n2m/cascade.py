@@ -284,11 +284,11 @@ class Cascade(LightningModule):
 
     def on_predict_start(self) -> None:
         """Begin the progress over all batches."""
-        self._begin_progress(sum(self.trainer.num_predict_batches), len(self._row))
+        self._begin_progress(sum(map(int, self.trainer.num_predict_batches)), len(self._row))
 
     def on_test_start(self) -> None:
         """Begin the progress over all batches; super-resolution does not run."""
-        self._begin_progress(int(sum(self.trainer.num_test_batches)), 2)
+        self._begin_progress(sum(map(int, self.trainer.num_test_batches)), 2)
 
     def _begin_progress(self, batches: int, stages: int) -> None:
         if self.progress and self.trainer.is_global_zero:

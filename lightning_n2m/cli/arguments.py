@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.package_files import find_recipe, recipe_names
 from lightning_n2m.yaml_reader import read_yaml
 
 # Options whose value is a text of the user: jsonargparse would read "Jazz: piano" and "null" as YAML.
-FREE_TEXT = frozenset(
-    f"--{group}.{prefix}{name}"
+FREE_TEXT = {
+    f"--{group}.{prefix}{name}": (group, name)
     for group, name in (("data", "prompt"), ("model", "negative"))
     for prefix in ("", "init_args.")
-)
+}
 _CONFIG = ("-c", "--config")
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
-    """Quote free text, find recipes, and move configs before all other options.
+    """Pass free text on unchanged, find recipes, and move configs before all other options.
 
     A config replaces what stands before it. With the configs first, an option keeps its meaning wherever it
-    stands.
+    stands. Free text becomes a config of its own, in which it is quoted, after all options.
 
     Args:
         arguments: The command and its options.
@@ -36,6 +37,7 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     command, *rest = arguments
     configs: list[str] = []
     options: list[str] = []
+    texts: dict[str, dict[str, dict[str, str]]] = {}
     while rest:
         option, equals, value = rest.pop(0).partition("=")
         if option not in FREE_TEXT and option not in _CONFIG:
@@ -48,7 +50,11 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
         if option in _CONFIG:
             configs.append(f"--config={_config(value)}")
         else:
-            options.append(f"{option}={json.dumps(value, ensure_ascii=False)}")
+            group, name = FREE_TEXT[option]
+            texts.setdefault(group, {"init_args": {}})["init_args"][name] = value
+    if texts:
+        quoted = yaml.safe_dump(texts, default_flow_style=True, width=float("inf"))
+        options.append(f"--config={quoted.strip()}")
     return [command, *configs, *options]
 
 
