@@ -1,7 +1,7 @@
-"""Formats that libsndfile does not read, by way of ffmpeg where it is installed.
+"""Formats that libsndfile does not read, decoded by ffmpeg where it is installed.
 
-Opus is among them: libsndfile 1.2 calls some of the files malformed that ffmpeg writes, and with it all
-that download from YouTube.
+Opus is among them: libsndfile 1.2 reports some of the files as malformed that ffmpeg writes, and with it all
+programs that download from YouTube.
 """
 
 from __future__ import annotations
@@ -15,37 +15,47 @@ from pathlib import Path
 
 from lightning_n2m.errors import InputError
 
-ENDINGS = (".opus", ".m4a", ".aac", ".wma", ".mp4", ".ape", ".wv")
 DECODER = "ffmpeg"
+MAX_SECONDS = 24 * 3600  # Length of a track: a file of a kilobyte may claim to last for years.
+_TIMEOUT = 2 * 3600.0  # Seconds that decoding may take.
+# Containers of audio. Playlists are not among them: they name other files and addresses.
+_CONTAINERS = (
+    "aac,ac3,act,adx,aea,aiff,amr,amrnb,amrwb,ape,aptx,aptx_hd,asf,asf_o,ast,au,avr,bfstm,boa,brstm,caf,dfpwm,dsf,"
+    "dts,dtshd,eac3,epaf,flac,g722,g726,g726le,gsm,hca,htk,iff,ircam,kvag,latm,loas,matroska,webm,mlp,mov,mp4,m4a,"
+    "3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,msf,mtaf,musx,nistsphere,nut,ogg,oma,osq,pvf,qcp,qoa,rm,rso,sbc,sds,shn,"
+    "sln,sol,sox,spdif,tak,truehd,tta,voc,vqf,w64,wav,wsd,wv,xa,xwma"
+)
 
 
 @contextmanager
 def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
-    """A WAV file of what a file holds, for as long as the block runs.
+    """The audio of a file as a temporary WAV file, which exists until the block ends.
 
     Args:
         audio: The file, or its bytes.
-        name: What to call it in messages.
+        name: File name for messages.
 
     Raises:
-        InputError: if ffmpeg is missing or cannot decode it either.
+        InputError: if ffmpeg is missing or cannot decode the file.
     """
     if shutil.which(DECODER) is None:
         raise InputError(f"{name} is in a format that needs ffmpeg; install it.")
-    with tempfile.TemporaryDirectory(prefix="foreign-") as folder:
+    with tempfile.TemporaryDirectory(prefix="n2m-ffmpeg-") as folder:
         target = Path(folder, "audio.wav")
         if isinstance(audio, bytes):
             source = Path(folder, "source")
             source.write_bytes(audio)
         else:
             source = audio.absolute()
-        # Only files: what looks like music may be a playlist that names addresses.
-        reading = ["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-i", f"file:{source}"]
+        reading = ["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS]
+        reading += ["-i", f"file:{source}", "-t", str(MAX_SECONDS + 1)]
         writing = ["-map", "0:a:0", "-c:a", "pcm_s16le", "-rf64", "auto", str(target)]
-        done = subprocess.run([DECODER, *reading, *writing], capture_output=True)
-        if done.returncode or not target.is_file():
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise InputError(
-                f"{name} cannot be decoded by ffmpeg ({said[-1].removeprefix(f'file:{source}: ')})."
-            )
+        try:
+            run = subprocess.run([DECODER, *reading, *writing], capture_output=True, timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"{name} takes ffmpeg more than {_TIMEOUT / 3600:g} hours.") from error
+        if run.returncode or not target.is_file():
+            lines = run.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            reason = lines[-1].removeprefix("Error opening input file ").replace(f"file:{source}", "it")
+            raise InputError(f"{name} cannot be decoded by ffmpeg ({reason}).")
         yield target

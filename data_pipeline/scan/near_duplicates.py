@@ -14,16 +14,16 @@ DIFFERENT = 0.15  # Share of bits by which two copies may differ; unrelated trac
 _KEYS = 21  # Parts of a signature of which two copies must have one in common: 24 bits each.
 _NEIGHBOURS = 200  # Entries of one key that each is compared with, at most: silence has but one key.
 _BLOCK = 1 << 16
-# A sound that never changes, and one too short to listen to, has few bits set and no signature to speak of.
-_FEWEST = 64
+# A sound that never changes, and one that is too short, has few bits set: its signature says nothing.
+_FEWEST_BITS = 64
 
 
-def twins(signatures: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int]]:
+def near_duplicates(signatures: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int]]:
     """Pairs of tracks of which one is a copy of the other.
 
     Comparing all with all would take the square of their number. Two signatures that differ in some of
-    512 bits are almost sure to have one of 21 pieces of 24 bits in common; so entries are dealt by
-    pieces to files on disk, and only those that fall together are compared. Memory holds one such file
+    512 bits almost surely have one of 21 pieces of 24 bits in common; so entries are distributed by
+    pieces over files on disk, and only those in one file are compared. Memory holds one such file
     at a time: 1/256 of one of 21 pieces.
 
     Args:
@@ -35,9 +35,10 @@ def twins(signatures: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int]]:
     import numpy as np
 
     entry = np.dtype([("number", "<i8"), ("bits", "u1", 64)])
-    with tempfile.TemporaryDirectory(prefix="twins-") as folder:
+    with tempfile.TemporaryDirectory(prefix="n2m-duplicates-") as folder:
         for block in _blocks(signatures, entry):
             for key in range(_KEYS):
+                # Buckets by the first byte of the piece.
                 first = block["bits"][:, 3 * key]
                 order = np.argsort(first, kind="stable")
                 cuts = np.searchsorted(first[order], np.arange(257))
@@ -47,7 +48,7 @@ def twins(signatures: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int]]:
                         with open(Path(folder, f"{key}-{bucket}"), "ab") as file:
                             file.write(rows.tobytes())
         for path in sorted(Path(folder).iterdir()):
-            yield from _close(np.fromfile(path, entry), int(path.name.partition("-")[0]))
+            yield from _close_pairs(np.fromfile(path, entry), key=int(path.name.partition("-")[0]))
 
 
 def _blocks(signatures: Iterable[tuple[int, bytes]], entry: numpy.dtype) -> Iterator[numpy.ndarray]:
@@ -55,7 +56,7 @@ def _blocks(signatures: Iterable[tuple[int, bytes]], entry: numpy.dtype) -> Iter
 
     rows: list[tuple[int, numpy.ndarray]] = []
     for number, bits in signatures:
-        if int.from_bytes(bits).bit_count() < _FEWEST:
+        if int.from_bytes(bits).bit_count() < _FEWEST_BITS:
             continue
         rows.append((number, np.frombuffer(bits, np.uint8)))
         if len(rows) == _BLOCK:
@@ -65,20 +66,20 @@ def _blocks(signatures: Iterable[tuple[int, bytes]], entry: numpy.dtype) -> Iter
         yield np.array(rows, entry)
 
 
-def _close(rows: numpy.ndarray, key: int) -> Iterator[tuple[int, int]]:
+def _close_pairs(rows: numpy.ndarray, key: int) -> Iterator[tuple[int, int]]:
     """Pairs of entries with one piece in common that differ in few bits."""
     import numpy as np
 
-    piece = rows["bits"][:, 3 * key : 3 * key + 3].astype(np.uint32) @ np.array(
-        [1 << 16, 1 << 8, 1], np.uint32
-    )
+    place_values = np.array([1 << 16, 1 << 8, 1], np.uint32)
+    piece = rows["bits"][:, 3 * key : 3 * key + 3].astype(np.uint32) @ place_values
     order = np.lexsort((rows["number"], piece))
     rows, piece = rows[order], piece[order]
     bits = np.ascontiguousarray(rows["bits"]).view(np.uint64)
+    # Equal pieces are neighbours now: compare each entry with the next, the one after that, and so on.
     for step in range(1, min(_NEIGHBOURS, len(rows))):
         same = np.flatnonzero(piece[step:] == piece[:-step])
         if not len(same):
             return
-        apart = np.bitwise_count(bits[same] ^ bits[same + step]).sum(axis=1)
-        for index in same[apart <= DIFFERENT * 512]:
+        differing = np.bitwise_count(bits[same] ^ bits[same + step]).sum(axis=1)
+        for index in same[differing <= DIFFERENT * 512]:
             yield int(rows["number"][index]), int(rows["number"][index + step])

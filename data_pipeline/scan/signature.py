@@ -25,13 +25,14 @@ _STEP = 0.01  # Log energy by which a difference must grow: silence, which does 
 
 
 class Signature:
-    """Listens to a track block by block, and sums it up.
+    """Computes the signature of a track from its blocks.
 
     Args:
         sample_rate: Rate of the track in Hz.
     """
 
     def __init__(self, sample_rate: int) -> None:
+        import numpy as np
         import torch
 
         self.length = 64 * max(1, round(_FRAME * sample_rate / 64))
@@ -42,11 +43,15 @@ class Signature:
         self.bands = (1 - (position[:, None] - torch.arange(BANDS)).abs()).clamp(min=0)
         self.bands = self.bands[position < BANDS]
         self.window = torch.hann_window(self.length)
-        self.energies: list[Tensor] = []
+        # One growing array (frames, bands): a small tensor per block would pin the large ones between them
+        # in the heap, which then grows with the track.
+        self.energies = np.zeros((1024, BANDS), np.float32)
+        self.frames = 0
         self.rest = torch.zeros(0)
 
     def add(self, mono: Tensor) -> None:
-        """SampleLogger to the next block ``(1, time)``."""
+        """Add the next block ``(1, time)``."""
+        import numpy as np
         import torch
 
         samples = torch.cat([self.rest, mono[0]])
@@ -54,17 +59,21 @@ class Signature:
             frames = samples.unfold(0, self.length, self.hop)
             samples = samples[len(frames) * self.hop :]
             bins = torch.fft.rfft(frames * self.window)[:, : len(self.bands)]
-            self.energies.append(bins.abs().square() @ self.bands)
-        self.rest = samples
+            energies = (bins.abs().square() @ self.bands).numpy()
+            end = self.frames + len(energies)
+            while end > len(self.energies):
+                self.energies = np.concatenate([self.energies, np.zeros_like(self.energies)])
+            self.energies[self.frames : end] = energies
+            self.frames = end
+        self.rest = samples.clone()
 
     def bits(self) -> numpy.ndarray:
         """The signature: 64 bytes."""
         import numpy as np
-        import torch
 
-        if sum(map(len, self.energies)) < PARTS:
+        if self.frames < PARTS:
             return np.zeros(BITS // 8, np.uint8)
-        energies = torch.cat(self.energies).double().numpy()  # (frames, bands)
+        energies = self.energies[: self.frames].astype(np.float64)  # (frames, bands)
         edges = np.arange(PARTS) * len(energies) // PARTS
         parts = np.add.reduceat(energies, edges) / np.diff([*edges, len(energies)])[:, None]
         logs = np.log(parts + _FLOOR * (parts.mean() + 1e-20))

@@ -5,33 +5,32 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from data_pipeline.scan.json_text import MAX_BYTES, parse_json
 from data_pipeline.tar import checksum
 from lightning_n2m.data.schema import Split, TrackMetadata
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import atomic_path
 
 REJECTED = "rejected.jsonl"
-# What a metadata file may say of a track; the rest comes from the audio itself.
-_TEXTS = ("title", "artist", "album", "year", "licence", "source")
-_LISTS = ("genres", "tags", "descriptions")
-_SPLITS = get_args(Split)
+LISTS = ("genres", "tags", "descriptions")  # Fields of `TrackMetadata` that hold several texts.
 
 
 @dataclass(frozen=True)
 class Track(TrackMetadata):
-    """One line of the manifest; the fields of `TrackMetadata` are those that its clips inherit.
+    """A line of the manifest; the fields of `TrackMetadata` are those that its clips inherit.
 
     Args:
         track_id: First 16 hexadecimal digits of the SHA-256 of the file.
         path: Where the file is: a path, a URL, or ``TAR::OFFSET+SIZE``.
         sample_rate: Its rate in Hz.
         frames: Its length in frames.
-        decoder: ``ffmpeg`` where libsndfile cannot read the file.
+        decoder: How the file is decoded where libsndfile cannot read it as it is (see `decoders`).
     """
 
     track_id: str
@@ -51,14 +50,14 @@ class Track(TrackMetadata):
         text = json.dumps(values, ensure_ascii=False, sort_keys=True)
         try:
             text.encode()
-        except UnicodeEncodeError:  # Paths may hold bytes that are no UTF-8; those go only as escapes.
+        except UnicodeEncodeError:  # Paths may hold bytes that are not UTF-8; JSON has escapes for them.
             return json.dumps(values, sort_keys=True)
         return text
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A track that is left out: its path within the collection, the kind of reason, and details."""
+    """A file that is not used: its path within the collection, the kind of reason, and details."""
 
     path: str
     reason: str
@@ -82,53 +81,8 @@ def write_lines(path: Path, items: Iterable[Track | Rejected]) -> None:
 
 
 def counts(reasons: dict[str, int]) -> str:
-    """How many were left out for which reason, in words."""
+    """Numbers of rejected files by reason, in words."""
     return ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "none"
-
-
-def metadata(values: object, place: str) -> dict[str, Any]:
-    """Check what a metadata file says of a track; unknown keys are passed over.
-
-    Args:
-        values: Parsed JSON.
-        place: File and line, for the message.
-
-    Raises:
-        InputError: if a key holds the wrong kind of value.
-    """
-    if not isinstance(values, dict):
-        raise InputError(
-            f'{place} is not a JSON object; write one like {{"title": "...", "genres": ["..."]}}.'
-        )
-    found: dict[str, Any] = {}
-    for key in _TEXTS:
-        value = values.get(key)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{place} '{key}' is {value!r}; give text.")
-        if value:
-            found[key] = value
-    for key in _LISTS:
-        value = values.get(key)
-        value = [value] if isinstance(value, str) else value
-        if value is not None and not (
-            isinstance(value, list) and all(isinstance(item, str) for item in value)
-        ):
-            raise InputError(f"{place} '{key}' is {value!r}; give a list of texts.")
-        if value:
-            found[key] = tuple(value)
-    truth = values.get("truth")
-    if truth is not None and not isinstance(truth, dict):
-        raise InputError(f"{place} 'truth' is {truth!r}; give a JSON object.")
-    if truth:
-        found["truth"] = truth
-    split = values.get("split")
-    if split and split not in _SPLITS:
-        raise InputError(f"{place} 'split' is {split!r}; give one of {', '.join(_SPLITS)}, or leave it out.")
-    if split:
-        found["split"] = split
-    return found
 
 
 _REMEDY = "build it with 'python -m data_pipeline manifest'"
@@ -157,20 +111,35 @@ def read_manifest(path: Path) -> list[Track]:
 
 
 _FIELDS = {item.name for item in dataclasses.fields(Track)}
+_TEXTS = _FIELDS - {"sample_rate", "frames", "truth", *LISTS}
 
 
 def _track(place: str, values: Any) -> Track:
     try:
-        known: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in _FIELDS
-        }
-        track = Track(**known)
-        if not (track.sample_rate > 0 and track.frames > 0):
-            raise ValueError("no audio")
-        int(track.track_id, 16)
+        known: dict[str, Any] = {key: value for key, value in values.items() if key in _FIELDS}
+        _check_types(known)
+        lists = {key: tuple(known[key]) for key in LISTS if key in known}
+        return Track(**{**known, **lists})
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{place} is no track ({error}); build the manifest again.") from error
-    return track
+        raise InputError(f"{place} is not a track ({error}); build the manifest again.") from error
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if key in _TEXTS:
+            right = isinstance(value, str)
+        elif key in LISTS:
+            right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        elif key == "truth":
+            right = isinstance(value, dict)
+        else:
+            right = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not right:
+            raise ValueError(f"'{key}' is {repr(value)[:80]}")
+    if not re.fullmatch(r"[0-9a-f]{1,16}", values.get("track_id", "")):
+        raise ValueError("its 'track_id' is not 16 hexadecimal digits")
+    if values.get("split", "") not in ("", *get_args(Split)):
+        raise ValueError(f"'split' is {values['split'][:80]!r}")
 
 
 def read_json_lines(path: Path, remedy: str) -> Iterator[tuple[str, int, Any]]:
@@ -184,20 +153,21 @@ def read_json_lines(path: Path, remedy: str) -> Iterator[tuple[str, int, Any]]:
         File and line, the byte at which it begins, and the value, of each line that is not empty.
 
     Raises:
-        InputError: if the file cannot be read, or a line is no JSON.
+        InputError: if the file cannot be read, or a line is not JSON, too long or nested too deeply.
     """
     offset = 0
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
+            number = 0
+            while line := file.readline(MAX_BYTES + 1):
+                number += 1
                 place = f"{path}, line {number},"
                 if line.strip():
                     try:
-                        value = json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise InputError(f"{place} is no JSON ({error.msg}); {remedy}.") from error
+                        value = parse_json(line)
+                    except ValueError as error:
+                        raise InputError(f"{place} is not JSON ({error}); {remedy}.") from error
                     yield place, offset, value
                 offset += len(line)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"{path} cannot be read ({reason}); {remedy}.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); {remedy}.") from error

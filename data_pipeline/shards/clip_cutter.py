@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from data_pipeline.scan.ffmpeg import decoded
+from data_pipeline.scan.decoders import decoded
 from data_pipeline.scan.file_scan import load
 from data_pipeline.scan.track import Track, identity
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip
@@ -69,13 +69,11 @@ def cut(item: Track, cutting: Cutting) -> list[tuple[Clip, bytes]]:
         raise InputError(
             f"{item.path} differs from the file that the manifest describes; build the manifest again."
         )
-    if item.decoder:
-        with decoded(source, item.path) as wav:
-            return _cut(item, wav, cutting)
-    return _cut(item, source, cutting)
+    with decoded(source, item.path, item.decoder) as readable:
+        return _cut(item, readable, cutting)
 
 
-def _cut(item: Track, source: Path | bytes, cutting: Cutting) -> list[tuple[Clip, bytes]]:
+def _cut(item: Track, source: Path | bytes | BinaryIO, cutting: Cutting) -> list[tuple[Clip, bytes]]:
     import torch
 
     from lightning_n2m.audio import io

@@ -59,6 +59,8 @@ def _open(source: Source) -> soundfile.SoundFile:
         if isinstance(source, bytes):
             file = soundfile.SoundFile(io.BytesIO(source))
         else:
+            if not isinstance(source, str | Path):
+                source.seek(0)  # An earlier reader may have left a stream anywhere.
             # As bytes, since names need not be UTF-8.
             file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str | Path) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:

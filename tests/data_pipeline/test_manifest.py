@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.scan.file_scan import walk
 from data_pipeline.scan.track import Track, read_manifest
+from data_pipeline.scan.walk import walk
 
 
 def run(source: Path, output: Path, *more: str) -> tuple[list[Track], dict[str, str]]:
@@ -29,7 +29,7 @@ def test_each_kind_of_bad_file_is_left_out_and_named(
     (music / "broken.mp3").write_bytes(b"no music at all" * 100)
     (music / "cut.ogg").write_bytes(whole[:200])
     (music / "empty.flac").write_bytes(b"")
-    shutil.copy(music / "waltz/piece.ogg", music / "waltz/twin.ogg")
+    shutil.copy(music / "waltz/piece.ogg", music / "waltz/z-copy.ogg")
     noise = np.random.default_rng(0).normal(size=8000 * 25)
     soundfile.write(music / "short.wav", 0.1 * noise[: 8000 * 5], 8000)
     soundfile.write(music / "silent.wav", 1e-4 * noise, 8000)
@@ -44,7 +44,7 @@ def test_each_kind_of_bad_file_is_left_out_and_named(
         "empty.flac": "unreadable",
         "short.wav": "too short",
         "silent.wav": "silent",
-        "waltz/twin.ogg": "duplicate",
+        "waltz/z-copy.ogg": "duplicate",
     }
     said = capsys.readouterr().out
     assert "4 tracks" in said

@@ -202,7 +202,7 @@ def test_what_libsndfile_does_not_read_is_read_by_ffmpeg_where_it_is_installed(
 
 
 @pytest.mark.parametrize("lost", ["music", "music/disk"])
-def test_a_lost_disk_ends_the_run_with_a_sentence_and_a_rerun_goes_on(
+def test_a_lost_disk_ends_the_run_with_a_sentence_and_a_rerun_resumes(
     lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A disk that is gone leaves an empty folder where it was mounted, which no single lost file does."""
@@ -229,7 +229,7 @@ def test_a_lost_disk_ends_the_run_with_a_sentence_and_a_rerun_goes_on(
     assert tree(tmp_path / "again") == tree(shards)
 
 
-def test_a_full_disk_ends_the_run_with_a_sentence_and_a_rerun_goes_on(manifest: Path, tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_with_a_sentence_and_a_rerun_resumes(manifest: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the same error at the same place."""
     arguments = ["--manifest", str(manifest), "--clip-seconds", "8", "--workers", "1", "--output"]
     code = (
@@ -245,7 +245,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_a_rerun_goes_on(manifest: 
     )
     assert run.returncode == 2
     assert "Traceback" not in run.stderr
-    assert "run the same command again to go on" in run.stderr.splitlines()[-1]
+    assert "run the same command again to" in run.stderr.splitlines()[-1]
     assert not (tmp_path / "full/index.json").exists()
     assert not list((tmp_path / "full").glob("*.tar"))
     assert main(["shard", *arguments, str(tmp_path / "full")]) == 0

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from data_pipeline.__main__ import main
-from data_pipeline.scan.annotations.reader import keys_of, read_annotations
+from data_pipeline.scan.annotations.reader import Annotations, keys_of
 from data_pipeline.scan.track import Track, read_manifest
 from lightning_n2m.errors import InputError
 from tests.data_pipeline.conftest import CLIPS
@@ -114,14 +114,15 @@ def test_magnatagatune(tmp_path: Path) -> None:
     (track,) = joined(tmp_path, known, "f/some_band-01-tune-30-59.ogg")
     assert (track.tags, track.title, track.artist) == (("no voice", "harp"), "Tune", "Some Band")
     (tmp_path / "clip_info_final.csv").unlink()
-    assert dict(read_annotations(known)) == {"some_band-01-tune-30-59": {"tags": ("no voice", "harp")}}
+    (row,) = Annotations(known)
+    assert (row.key, row.fields) == ("some_band-01-tune-30-59", {"tags": ("no voice", "harp")})
 
 
 def test_audioset(tmp_path: Path) -> None:
     known = tmp_path / "balanced_train_segments.csv"
     known.write_text(AUDIOSET)
     with pytest.raises(InputError, match=r"ontology\.json"):
-        list(read_annotations(known))
+        list(Annotations(known))
     (tmp_path / "ontology.json").write_text(json.dumps(ONTOLOGY))
     (track,) = joined(tmp_path, known, "--4gqARaEJE_0_10.ogg")
     assert (track.genres, track.tags) == (("blues",), ("domestic animals",))
@@ -153,7 +154,9 @@ def test_jamendo(tmp_path: Path) -> None:
         ("-0Gj8-vB1q4_30.000_40.000.flac", "-0Gj8-vB1q4"),
         ("fma_small/000/000002.mp3", "000002"),
         ("14/214.low.mp3", "214"),
-        ("a/b.flac", "a/b.flac"),
+        ("a/b.flac", "b"),
+        ("Mr. X - Song [dQw4w9WgXcQ].opus", "dQw4w9WgXcQ"),
+        ("Song-dQw4w9WgXcQ.m4a", "dQw4w9WgXcQ"),
     ],
 )
 def test_the_ways_in_which_files_are_named(name: str, key: str) -> None:
@@ -177,8 +180,8 @@ def test_damaged_tables_are_refused_with_a_sentence(
 ) -> None:
     (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
     if reason is None:
-        assert list(read_annotations(tmp_path / name)) == []
+        assert list(Annotations(tmp_path / name)) == []
         return
     with pytest.raises(InputError, match=reason) as error:
-        list(read_annotations(tmp_path / name))
+        list(Annotations(tmp_path / name))
     assert "\n" not in str(error.value)

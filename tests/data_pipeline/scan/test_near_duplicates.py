@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.scan.near_duplicates import DIFFERENT, twins
+from data_pipeline.scan.near_duplicates import DIFFERENT, near_duplicates
 from data_pipeline.scan.signature import BITS, Signature
 from data_pipeline.scan.track import read_manifest
 from lightning_n2m.audio.io import read, to_mono
@@ -84,19 +84,19 @@ def test_pairs_are_those_that_comparing_all_with_all_finds() -> None:
     apart = (bits[:, None] != bits[None]).mean(axis=-1)
     wanted = {(i, j) for i, j in itertools.combinations(range(400), 2) if apart[i, j] <= DIFFERENT}
     assert len(wanted) == 100
-    found = set(twins((i, np.packbits(row).tobytes()) for i, row in enumerate(bits)))
+    found = set(near_duplicates((i, np.packbits(row).tobytes()) for i, row in enumerate(bits)))
     assert found <= wanted
     assert len(found) >= 99  # a piece of 24 bits without a difference is almost sure, not certain
 
 
 def test_many_equal_tracks_do_not_take_the_square_of_their_number() -> None:
     equal = np.packbits(np.random.default_rng(0).integers(0, 2, BITS)).tobytes()
-    assert len(list(twins((i, equal) for i in range(500)))) < 500 * 200 * 21
+    assert len(list(near_duplicates((i, equal) for i in range(500)))) < 500 * 200 * 21
 
 
-def test_tracks_without_a_signature_are_nobodys_copies(tmp_path: Path) -> None:
-    """Too short to tell, or a tone that never changes: no bits are no likeness."""
-    assert list(twins((i, bytes(BITS // 8)) for i in range(10))) == []
+def test_tracks_without_a_signature_are_not_duplicates(tmp_path: Path) -> None:
+    """Too short, or a tone that never changes: two empty signatures are not alike."""
+    assert list(near_duplicates((i, bytes(BITS // 8)) for i in range(10))) == []
     music = tmp_path / "music"
     music.mkdir()
     for number in range(3):
