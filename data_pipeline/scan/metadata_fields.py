@@ -43,7 +43,7 @@ _TEXTS = ("title", "artist", "album", "year", "licence", "source")
 _SPLITS = {
     **{name: name for name in get_args(Split)},
     **{"training": "train", "val": "validation", "valid": "validation", "dev": "validation"},
-    **{"testing": "test", "eval": "test", "evaluation": "test"},
+    "testing": "test",
 }
 _SPLIT_AT = {
     "genres": re.compile(r"[;/|\0\n]"),
@@ -78,8 +78,9 @@ class Ignored:
 
 
 def column_key(name: object) -> str:
-    """A column's name as `FIELD_OF` has it: lower case, trimmed, spaces and hyphens as underscores."""
-    return re.sub(r"[\s-]+", "_", str(name).strip().strip("\ufeff").lower())
+    """A column's name as `FIELD_OF` has it: lower case, underscores for spaces and hyphens, no number."""
+    key = re.sub(r"[\s-]+", "_", str(name).strip().strip("\ufeff").lower())
+    return re.sub(r"[_.]?\d{1,2}$", "", key) or key
 
 
 def parse_metadata(values: object, place: str, ignored: Ignored | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import soundfile
 
 from data_pipeline import starter as starter_module
 from data_pipeline.__main__ import main
-from data_pipeline.manifest import walk
+from data_pipeline.scan.walk import walk
 from data_pipeline.starter_corpus import debian, recordings
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform
 from data_pipeline.starter_corpus.melody import Note

@@ -22,7 +22,7 @@ from data_pipeline.captions.vocabulary.examples import Song
 from data_pipeline.captions.vocabulary.raters import read_raters
 from data_pipeline.captions.vocabulary.songs import read_songs
 from data_pipeline.captions.vocabulary.table import Caption, read_texts, write_table
-from data_pipeline.scan.annotations.reader import read_annotations
+from data_pipeline.scan.annotations.reader import Annotations
 from lightning_n2m.audio.io import encode, read, write
 from lightning_n2m.cli.lightning_cli import run_cli
 from lightning_n2m.data.prompts import Prompts
@@ -128,7 +128,7 @@ def _tables(folder: Path) -> list[Reader]:
     )
     return [
         *(
-            Reader(f"table-{path.name}", path, (), lambda path: list(read_annotations(path)), 1.0)
+            Reader(f"table-{path.name}", path, (), lambda path: list(Annotations(path)), 1.0)
             for path in sorted(folder.iterdir())
         ),
         Reader("raters", folder / "musiccaps-public.csv", (), lambda path: read_raters(path), 0.5),

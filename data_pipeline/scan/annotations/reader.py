@@ -107,7 +107,9 @@ class Annotations:
 
 def _key_of(values: dict[str, Any]) -> tuple[str, bool, list[str]]:
     """The key of a row, whether it is a path, and the columns that name files."""
-    columns = {column_key(name): name for name in values}
+    columns: dict[str, str] = {}
+    for name in values:
+        columns.setdefault(column_key(name), name)
     key, is_path, used = "", True, []
     for names, are_paths in ((_PATHS, True), (_IDENTITIES, False)):
         for name in names:
