@@ -1,7 +1,7 @@
-"""From a folder of music to shards: how fast, and in how much memory, beside plain ffmpeg.
+"""From a folder of music to shards: speed and peak memory beside ffmpeg.
 
-Ours begins by importing PyTorch, which is most of its memory (660 MB beside 46) and some seconds of
-processor time before the first track; ffmpeg begins at once.
+The data pipeline imports PyTorch, which takes most of its memory (660 MB, ffmpeg: 46) and some seconds of
+processor time before the first track.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.result import Result
 from data_pipeline.scan.track import Track, read_manifest
 
 _SECONDS = 30.0
-_TRACKS = 12  # of the recorded music: enough to outweigh the start of a process
+_TRACKS = 12  # enough that start-up time is small
 _ROUNDS = 3
 
 
@@ -40,19 +40,19 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
     music.mkdir()
     files = [path for path in sorted(source.rglob("*")) if path.suffix in (".ogg", ".flac", ".mp3")]
     for number, path in enumerate(files[:: max(1, len(files) // _TRACKS)]):
-        # Some that libsndfile reads, ffmpeg does not.
+        # ffmpeg cannot read some files that libsndfile reads.
         if not subprocess.run([program, "-v", "quiet", "-i", path, "-t", "1", "-f", "null", "-"]).returncode:
             shutil.copy(path, music / f"{number:03d}{path.suffix}")
     manifest = folder / "manifest.jsonl"
     listing = pipeline("manifest", "--source", music, "--output", manifest, "--workers", "1")
     tracks = [track for track in read_manifest(manifest) if track.seconds >= _SECONDS]
     hours = sum(track.seconds for track in tracks) / 3600
-    ours: list[Cost] = []
-    peer: list[Cost] = []
+    shard_costs: list[Cost] = []
+    ffmpeg_costs: list[Cost] = []
     for number in range(_ROUNDS):
-        # All of the music, not six clips a track: ffmpeg cannot leave any out either.
+        # All of the music, not six clips per track: ffmpeg cuts all of it too.
         shards, segments = folder / f"shards{number}", folder / f"segments{number}"
-        ours.append(
+        shard_costs.append(
             pipeline(
                 "shard",
                 "--manifest",
@@ -65,10 +65,13 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
                 "999",
             )
         )
-        peer.append(_ffmpeg(program, tracks, segments))
+        ffmpeg_costs.append(_ffmpeg(program, tracks, segments))
         shutil.rmtree(shards)
         shutil.rmtree(segments)
-    speed = [60 * hours / statistics.median(cost.seconds for cost in costs) for costs in (ours, peer)]
+    speed = [
+        60 * hours / statistics.median(cost.seconds for cost in costs)
+        for costs in (shard_costs, ffmpeg_costs)
+    ]
     version = _version(program)
     yield Result(
         "shard: recorded music to 24 kHz clips, one process", *speed, version, "audio-hours/min", target=1.0
@@ -80,12 +83,12 @@ def _beside_ffmpeg(folder: Path) -> Iterable[Result]:
         f"{version}, which also encodes",
         "audio-hours/min",
     )
-    memory = [statistics.median(cost.megabytes for cost in costs) for costs in (ours, peer)]
+    memory = [statistics.median(cost.megabytes for cost in costs) for costs in (shard_costs, ffmpeg_costs)]
     yield Result("shard: peak memory on recorded music", *memory, version, "MB", higher_is_better=False)
 
 
 def _ffmpeg(program: str, tracks: list[Track], folder: Path) -> Cost:
-    """Cut all tracks into segments of the same length and form, file by file."""
+    """Cut all tracks into segments of the same length and format, file by file."""
     folder.mkdir()
     costs = []
     for track in tracks:
@@ -109,21 +112,21 @@ def _ffmpeg(program: str, tracks: list[Track], folder: Path) -> Cost:
 
 
 def _version(program: str) -> str:
-    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=True).stdout
-    return "ffmpeg " + said.split()[2].lstrip("n").partition("-")[0]
+    output = subprocess.run([program, "-version"], capture_output=True, text=True, check=True).stdout
+    return "ffmpeg " + output.split()[2].lstrip("n").partition("-")[0]
 
 
 def _growth(folder: Path) -> Iterable[Result]:
-    """A hundred, a thousand and ten thousand short tracks: what does each cost, and does memory grow?"""
+    """Seconds per track and peak memory for a hundred, a thousand and ten thousand short tracks."""
     draw = np.random.default_rng(0)
     sizes = (100, 1000, 10_000)
     costs: dict[str, dict[int, Cost]] = {"manifest": {}, "shard": {}}
     for size in sizes:
         music = folder / f"music{size}"
         for number in range(size):
-            place = music / f"{number // 500:03d}"
-            place.mkdir(parents=True, exist_ok=True)
-            soundfile.write(place / f"{number:05d}.wav", 0.1 * draw.normal(size=9600), 8000)
+            subfolder = music / f"{number // 500:03d}"
+            subfolder.mkdir(parents=True, exist_ok=True)
+            soundfile.write(subfolder / f"{number:05d}.wav", 0.1 * draw.normal(size=9600), 8000)
         manifest = folder / f"{size}.jsonl"
         costs["manifest"][size] = pipeline(
             "manifest", "--source", music, "--output", manifest, "--workers", "1", "--minimum-seconds", "0.1"
@@ -144,7 +147,7 @@ def _growth(folder: Path) -> Iterable[Result]:
             target=0.9,
             higher_is_better=False,
         )
-        # The start of the process, which the hundred show, is no cost of a track.
+        # The run with 100 tracks is subtracted, as the cost of starting the process.
         yield Result(
             f"{command}: seconds per 1,000 tracks of 10,000",
             1000 * (cost[large].seconds - cost[small].seconds) / (large - small),

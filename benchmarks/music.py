@@ -1,4 +1,4 @@
-"""Music to measure on, which is the starter corpus, and what a command costs on it."""
+"""The starter corpus as music for benchmarks, and the cost of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUILT = Path(os.environ.get("STARTER", ROOT / "build/starter"))
 
 
 def corpus() -> Path:
-    """Where `make starter` works, with the corpus's shards, built where they are missing."""
+    """Folder of the starter corpus with its shards, which are built if they are missing."""
     command = ["make", f"BUILD={BUILT}", f"{BUILT}/shards/index.json"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     return BUILT
@@ -23,27 +23,27 @@ def corpus() -> Path:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds, and the most memory in MB that one of its processes held."""
+    """Cost of a command: seconds, and the largest peak memory of one of its processes in MB."""
 
     seconds: float
     megabytes: float
 
 
 def run(command: Sequence[str | Path]) -> Cost:
-    """Run a command on one thread, and measure it."""
+    """Run a command on one thread and measure its cost."""
     began = time.perf_counter()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     job = subprocess.Popen(
         list(map(str, command)), env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert job.stderr is not None
-    said = job.stderr.read().decode()
+    errors = job.stderr.read().decode()
     _, status, usage = os.wait4(job.pid, 0)
     if status:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{said}")
+        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{errors}")
     return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024)
 
 
 def pipeline(*arguments: str | Path) -> Cost:
-    """Run one of the offline tools, and measure it."""
+    """Run a command of the data pipeline and measure its cost."""
     return run([sys.executable, "-m", "data_pipeline", *arguments])

@@ -1,7 +1,7 @@
-"""One network in a process of its own, which takes training steps when it is told to.
+"""One network in its own process, which runs a training step on request.
 
-``python -m benchmarks.network SETTINGS`` runs in our environment for our network and in the peers' for
-theirs. It answers every line on standard input with one of JSON.
+``python -m benchmarks.network SETTINGS`` runs in this project's environment or in that of the peers. For
+every line on standard input it runs a step and prints its times as a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.music import ROOT
 
-# The memory of a step goes back to the system and comes again as empty pages, which takes a tenth of the
-# step. All networks here keep theirs, in large pages.
+# By default the allocator returns the memory of a step to the system and gets zeroed pages again, which takes
+# a tenth of the step. For all networks of this benchmark it keeps its memory, in large pages.
 KEEP = {
     "THP_MEM_ALLOC_ENABLE": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "500000000",
 }
-TOKENS = 64  # of the text that our network attends to, where it does
+TOKENS = 64  # of the text of this project's networks with cross-attention
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is built and trained.
+    """A network and its training step.
 
     Args:
-        kind: Whose network: one of `BUILDERS`.
-        network: What its constructor takes.
+        kind: Library of the network, one of `BUILDERS`.
+        network: Arguments of its constructor.
         length: Samples of a clip.
         batch: Clips of a step.
-        bf16: Autocast to 16 bits.
+        bf16: Autocast to bfloat16.
     """
 
     kind: str
@@ -57,7 +57,7 @@ def ours(**settings: Any) -> nn.Module:
     from lightning_n2m.networks.conditions import Conditions
     from lightning_n2m.networks.unet import UNet1d
 
-    class Told(UNet1d):
+    class Prompted(UNet1d):
         def forward(self, x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
             if self.text_channels is None:
                 return super().forward(x, t)
@@ -65,7 +65,7 @@ def ours(**settings: Any) -> nn.Module:
             text = torch.ones(len(x), TOKENS, self.text_channels, device=x.device)
             return super().forward(x, t, Conditions(text=text, text_mask=mask))
 
-    return Told(**settings)
+    return Prompted(**settings)
 
 
 def unet_v0(**settings: Any) -> nn.Module:
@@ -147,7 +147,7 @@ class Trained:
 
 
 def matmul(bf16: bool, size: int = 4096) -> Callable[[], dict[str, float]]:
-    """A plain product of square matrices: floating-point operations a second."""
+    """A product of square matrices: floating-point operations per second."""
     dtype = torch.bfloat16 if bf16 else torch.float32
     a, b, out = (torch.ones(size, size, dtype=dtype) for _ in range(3))
 
@@ -160,7 +160,7 @@ def matmul(bf16: bool, size: int = 4096) -> Callable[[], dict[str, float]]:
 
 
 class Process:
-    """A network, or the product of matrices, in a process that answers."""
+    """A network, or the product of matrices, in another process."""
 
     def __init__(self, python: str | Path, settings: Settings) -> None:
         command = [str(python), "-m", "benchmarks.network", json.dumps(asdict(settings))]
@@ -183,20 +183,20 @@ class Process:
         return json.loads(line)
 
     def close(self) -> None:
-        """End it and wait for that."""
+        """End the process and wait for it."""
         self._job.communicate()
 
 
 def main(settings: Settings) -> None:
-    said = sys.stdout
-    sys.stdout = sys.stderr  # Some peers print.
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # some peers print to standard output
     if settings.kind == "matmul":
         answer, work = {}, matmul(settings.bf16)
     else:
         answer, work = count(settings), Trained(settings).step
-    print(json.dumps(answer), file=said, flush=True)
+    print(json.dumps(answer), file=answers, flush=True)
     for _ in sys.stdin:
-        print(json.dumps(work()), file=said, flush=True)
+        print(json.dumps(work()), file=answers, flush=True)
 
 
 if __name__ == "__main__":

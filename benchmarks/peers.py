@@ -1,4 +1,4 @@
-"""Other people's networks and ffmpeg, from PyPI, in an environment of their own that shares our PyTorch."""
+"""Networks of other libraries and ffmpeg, from PyPI, in their own environment with this project's PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.music import ROOT
 
-# Without what they require: it pins old versions of half of the field, of which their networks need none.
+# Without their dependencies: they pin old versions of many packages that the networks do not need.
 PACKAGES = (
     "audio-diffusion-pytorch==0.1.3",
     "a-unet==0.0.16",
@@ -24,23 +24,23 @@ PACKAGES = (
 
 
 def environment(folder: Path = ROOT / "build/peers") -> Path:
-    """The Python of the peers, whose environment is made when it is missing or of other versions."""
+    """Python of the peers' environment, which is created if it is missing or has other versions."""
     stamp, python = folder / "installed", folder / "bin/python"
-    wanted = "\n".join((*PACKAGES, sys.version, sysconfig.get_path("purelib")))
-    if stamp.is_file() and stamp.read_text() == wanted:
+    expected = "\n".join((*PACKAGES, sys.version, sysconfig.get_path("purelib")))
+    if stamp.is_file() and stamp.read_text() == expected:
         return python
     print(f"Setting up {os.path.relpath(folder)} with {', '.join(PACKAGES)} ...", file=sys.stderr, flush=True)
     venv.create(folder, clear=True, with_pip=True)
     install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", *PACKAGES]
     subprocess.run(install, check=True)
     (shared,) = folder.glob("lib/python3*/site-packages")
-    # After the peers' own packages on the path: what both have is the peers'.
+    # After the peers' own packages on the path, which take precedence.
     (shared / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
     return python
 
 
 def ffmpeg() -> str:
-    """Path of an ffmpeg program that a Python package carries, the same on every machine."""
+    """Path of the ffmpeg program of a Python package, the same version on every machine."""
     command = [environment(), "-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,9 +1,9 @@
-"""The starter's cascade from a text to music: how fast, and in how much memory as the music grows longer.
+"""Sampling with the starter's cascade: speed, and peak memory as a function of the length of the music.
 
-The refiners work in windows, their drafts and their agreement too. What grows with the music is the music
-itself: several sequences of its length live at once (what is told, x_t, noise, the last two estimates,
-the windows' sum and weights, what the sampler makes of them), each 29 MB at 5 minutes of 24 kHz. A
-generator is not trained on crops: it hears all of its piece at once, and grows with it.
+The refiners compute in windows, also their drafts and consistency projections. Their memory still grows with
+the length, because several signals of the full length exist at the same time (conditioning, x_t, noise, the
+last two estimates, sum and weights of the windows, the next x_t), 29 MB each for 5 minutes at 24 kHz. A
+generator is not trained on crops and computes the whole piece at once, so that its memory grows with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from benchmarks.music import ROOT
 from benchmarks.result import Result
 
-SECONDS, LONG, FEW = 30.0, 300.0, 4  # seconds of music; memory does not depend on the steps
+SECONDS, LONG = 30.0, 300.0  # of music
+MEMORY_STEPS = 4  # sampling steps; memory does not depend on their number
 PROMPT = "a slow waltz for solo piano"
 
 
@@ -28,30 +29,32 @@ ROUTES = ("waveform", "spectrogram")
 
 def measure() -> Iterable[Result]:
     for route in ROUTES:
-        rate = SECONDS / _alone(route, SECONDS, None)["seconds"]
+        rate = SECONDS / _in_process(route, SECONDS, None)["seconds"]
         question = f"sampling: text to {SECONDS:g} s, {route} route"
         yield Result(question, rate, 1.0, "real time", "audio-s/s", target=1.0)
     yield from memory()
 
 
 def memory() -> Iterable[Result]:
-    """Ten times the music, of all stages and of the refiners alone."""
+    """Peak memory for ten times the length, of all stages and of the refiners without the generator."""
     for route in ROUTES:
         for what, first in (("all stages", 0), ("refiners", 1)):
-            short, long = (_alone(route, seconds, FEW, first)["megabytes"] for seconds in (SECONDS, LONG))
+            short, long = (
+                _in_process(route, seconds, MEMORY_STEPS, first)["megabytes"] for seconds in (SECONDS, LONG)
+            )
             question = f"sampling: peak memory of {LONG / 60:g} minutes, {route} route, {what}"
             yield Result(question, long, short, f"itself at {SECONDS:g} s", "MB", 0.8, False)
 
 
-def _alone(route: str, seconds: float, total: int | None, first: int = 0) -> dict[str, float]:
-    """The cascade in a process of its own, from its first or a later stage on."""
+def _in_process(route: str, seconds: float, total: int | None, first: int = 0) -> dict[str, float]:
+    """Run the cascade in its own process, from its first or a later stage on."""
     command = [sys.executable, "-m", "benchmarks.sampling", json.dumps([route, seconds, total, first])]
-    said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(said)
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output)
 
 
 def _generate(route: str, seconds: float, total: int | None, first: int) -> dict[str, float]:
-    """Seconds from the text to the audio, stages loaded, and the most memory in MB that the process held."""
+    """Seconds from text to audio, without loading, and the peak memory of the process in MB."""
     import torch
     import yaml
 
@@ -75,11 +78,11 @@ def _generate(route: str, seconds: float, total: int | None, first: int) -> dict
 
 
 def fast_in_16_bits() -> bool:
-    """Whether `make music` would take 16 bits on this processor."""
+    """Whether `make music` computes in 16 bits on this processor."""
     flags = Path("/proc/cpuinfo").read_text()
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)  # the stages' folders are relative
+    os.chdir(ROOT)  # the paths of the stage folders are relative
     print(json.dumps(_generate(*json.loads(sys.argv[1]))))

@@ -1,4 +1,4 @@
-"""How long a command takes before it does anything, and a piece of the project before it can be used."""
+"""Start-up time of commands, and import time of modules for use in other projects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmarks.music import ROOT
 from benchmarks.result import Result
 from benchmarks.timing import medians
 
-# The pieces that the README offers to other projects.
-PIECES = "import lightning_n2m.networks.unet, lightning_n2m.diffusion.sampler, lightning_n2m.diffusion.steps"
+# The modules that the README offers to other projects.
+MODULES = "import lightning_n2m.networks.unet, lightning_n2m.diffusion.sampler, lightning_n2m.diffusion.steps"
 
 
 def measure() -> Iterable[Result]:
@@ -23,13 +23,15 @@ def measure() -> Iterable[Result]:
         (seconds,) = medians(_python(*arguments))
         yield Result(f"startup: {what}", seconds, limit, f"{limit:g} s", "s", 1.0, False)
     torch = f"import torch {version('torch').partition('+')[0]}"
-    ours, peer = medians(_python("-c", PIECES), _python("-c", "import torch"), rounds=3)
-    yield Result("startup: U-Net and sampler by themselves", ours, peer, torch, "s", 0.8, False)
+    modules, torch_only = medians(_python("-c", MODULES), _python("-c", "import torch"), rounds=3)
+    yield Result("startup: import of U-Net and sampler", modules, torch_only, torch, "s", 0.8, False)
     lightning = f"import lightning.pytorch {version('lightning')}"
-    ours, peer = medians(
+    fit_help, lightning_only = medians(
         _python("-m", "lightning_n2m", "fit", "--help"), _python("-c", "import lightning.pytorch"), rounds=3
     )
-    yield Result("startup: python -m lightning_n2m fit --help", ours, peer, lightning, "s", 0.6, False)
+    yield Result(
+        "startup: python -m lightning_n2m fit --help", fit_help, lightning_only, lightning, "s", 0.6, False
+    )
 
 
 def _python(*arguments: str) -> Callable[[], object]:

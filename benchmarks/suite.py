@@ -1,4 +1,4 @@
-"""The benchmarks of this folder, by name."""
+"""Benchmarks of this folder by name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FOLDER = Path(__file__).parent
 
 
 def names(folder: Path = FOLDER) -> list[str]:
-    """All benchmarks: the modules that have a function ``measure() -> Iterable[Result]``."""
+    """Names of all benchmarks: modules with a function ``measure() -> Iterable[Result]``."""
     files = sorted(folder.glob("*.py"))
     return [file.stem for file in files if "\ndef measure()" in file.read_text(encoding="utf-8")]
 
 
 def run(name: str) -> list[Result]:
-    """All results of one benchmark, from a process of its own: neither memory nor threads burden the next."""
+    """All results of one benchmark, from its own process, so that the next starts without its memory."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_measure, name).result()
 

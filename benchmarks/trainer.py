@@ -1,4 +1,4 @@
-"""What the trainer adds to a step: Lightning, average, curves, failure watch, checkpoints, TensorBoard."""
+"""Overhead of `fit` per training step: Lightning, EMA, metrics, guards, checkpoints, TensorBoard."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIPS, STEPS, WARMUP, ROUNDS = 8, 9, 2, 3
 
 
 class Clips(IterableDataset):
-    """Noise in the place of music, the same for both: what is compared is not the loader."""
+    """Noise instead of music, so that the loader is not part of the comparison."""
 
     def __init__(self, stage: Stage) -> None:
         self.audio = torch.randn(1, round(stage.seconds * stage.sample_rate)) / 10
@@ -51,7 +51,7 @@ def stage() -> Stage:
 
 
 class Clock(Callback):
-    """Notes when each step ends, in the processor time of this process: others do not count."""
+    """Records the end of each step in processor time, which excludes other processes."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -60,8 +60,8 @@ class Clock(Callback):
         self.ends.append(time.process_time())
 
 
-def ours() -> list[float]:
-    """Processor seconds of each step of the trainer, with all that ``fit`` adds."""
+def with_trainer() -> list[float]:
+    """Processor seconds of each training step of ``fit`` with its callbacks."""
     clock, module = Clock(), stage()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -88,7 +88,7 @@ def ours() -> list[float]:
 
 
 def bare() -> list[float]:
-    """The same of a plain loop: the same network, data, loss, clipping and optimiser."""
+    """Processor seconds of each step of a loop with the same network, data, loss, clipping and optimiser."""
     module = stage()
     optimizer, schedule = module.optimisation.build(module.network)
     ends = []
@@ -109,17 +109,17 @@ def bare() -> list[float]:
 
 
 def measure() -> Iterable[Result]:
-    """Steps a processor second of both, in turns; medians, since a step now and then is disturbed."""
+    """Steps per processor second of both, in turns; medians, because of outliers."""
     torch.set_num_threads(1)
-    mine: list[float] = []
-    theirs: list[float] = []
+    trainer_steps: list[float] = []
+    bare_steps: list[float] = []
     for _ in range(ROUNDS):
-        mine += ours()[WARMUP:]
-        theirs += bare()[WARMUP:]
+        trainer_steps += with_trainer()[WARMUP:]
+        bare_steps += bare()[WARMUP:]
     yield Result(
         "training steps a processor second (super-resolution starter, 8 clips, 1 thread)",
-        1 / statistics.median(mine),
-        1 / statistics.median(theirs),
+        1 / statistics.median(trainer_steps),
+        1 / statistics.median(bare_steps),
         f"a bare loop in PyTorch {version('torch').partition('+')[0]}",
         "steps/s",
         target=0.95,

@@ -1,17 +1,15 @@
-"""A training step of the U-Net beside other people's, and beside what the machine can multiply.
+"""A training step of the U-Net beside networks of other libraries, and beside a matrix product.
 
-Each peer meets a U-Net of ours with as many parameters and operations, counted in the run.
+Each peer is compared with a U-Net of as many parameters and operations; both are counted in the run.
 
-Where a step of `SMALL` takes its time, ``python -m benchmarks.unet`` prints by operator. On two cores with
-AMX, on 2026-11-27, in bf16, 308 ms under the profiler: convolutions and products 121 ms, of which the
-gradients of convolutions 68; group norms, scaled and shifted, 79 in both directions; copies 21, of weights
-to 16 bits and of their gradients back. What is not a convolution or a product is three fifths of the step,
-and a third of it with AVX512-BF16 (on 2026-11-26, 517 ms, of which convolutions and products 342), for AMX
-multiplies six times as fast, and the rest is no faster than it was. So do the passes fall behind the plain
-product: the paper's networks reach 0.33 and 0.26 of 2,400 and 2,100 GFLOP/s, where they reached 0.94 and
-0.76 of 375, at about half of the speed. Adam took 26 ms before `fit` and this step had its fused form,
-which is no longer among the first 25 operators. `network.compile()`, which joins the passes, was slower
-when last tried.
+``python -m benchmarks.unet`` prints the time of each operator of a step of `SMALL`. On two cores with AMX, on
+2026-11-27, in bf16, the step took 308 ms under the profiler: convolutions and matrix products 121 ms (of
+which gradients of convolutions 68), group norms with scale and shift 79 in both directions, copies of weights
+to 16 bits and of their gradients back 21. Operators other than convolutions and products take three fifths of
+the step, and a third of it with AVX512-BF16 (on 2026-11-26: 517 ms, of which convolutions and products 342):
+AMX multiplies six times as fast, and the other operators are no faster. The paper's networks therefore reach
+0.33 and 0.26 of 2,400 and 2,100 GFLOP/s with AMX, and reached 0.94 and 0.76 of 375 GFLOP/s without.
+`network.compile()`, which fuses operators, was slower.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from benchmarks.peers import environment
 from benchmarks.result import Result
 
 ROUNDS = 5
-TOLERANCE = 0.1  # by which two networks may differ in parameters and in operations
+TOLERANCE = 0.1  # relative difference of parameters and operations of two networks
 
 _SHARED = {"channels": 1, "cross_attention": [False] * 4, "self_attention": [False, False, False, True]}
 SMALL = Settings(
@@ -45,7 +43,7 @@ SMALL = Settings(
         "kernel_size": 3,
     },
 )
-# More work at the rate of the audio, as the peer that halves its rate six times has.
+# More operations at the rate of the audio, like the peer, which halves the rate six times.
 FINE = Settings(
     "ours",
     {
@@ -84,7 +82,7 @@ STABLE_AUDIO = Settings(
         "attention_features": 64,
     },
 )
-# The network of Dance Diffusion, which stable-audio-tools has too, as DiffusionAttnUnet1D.
+# The network of Dance Diffusion; in stable-audio-tools it is DiffusionAttnUnet1D.
 DIFFUSERS = Settings(
     "diffusers",
     {
@@ -101,7 +99,7 @@ PEERS = (
     ("stable-audio-tools 0.0.19 adp.UNet1d", STABLE_AUDIO, SMALL),
     ("diffusers 0.42.1 UNet1DModel", DIFFUSERS, FINE),
 )
-# Recipes, and the clips of a step: of the starter's the recipe's own, of the paper's what two cores bear.
+# Recipes, and the clips of a step: null for those of the recipe.
 RECIPES = (
     ("starter/waveform_generator", None),
     ("starter/super_resolution", None),
@@ -118,23 +116,25 @@ def measure() -> Iterable[Result]:
 
 
 def _beside_peers(bf16: bool) -> Iterable[Result]:
-    theirs, own = environment(), (SMALL, FINE)
+    peer_python, own = environment(), (SMALL, FINE)
     settings = [*own, *(peer for _, peer, _ in PEERS)]
-    found = _in_turns(
+    measured = _in_turns(
         [dataclasses.replace(one, bf16=bf16) for one in settings],
-        [sys.executable] * len(own) + [str(theirs)] * len(PEERS),
+        [sys.executable] * len(own) + [str(peer_python)] * len(PEERS),
     )
     precision = "bf16" if bf16 else "fp32"
-    for (name, _, match), (counted, rate) in zip(PEERS, found[len(own) :], strict=True):
-        our_count, our_rate = found[own.index(match)]
+    for (name, _, match), (counted, rate) in zip(PEERS, measured[len(own) :], strict=True):
+        own_count, own_rate = measured[own.index(match)]
         for key, number in counted.items():
-            apart = our_count[key] / number - 1
-            print(f"unet: {key} {our_count[key]:.4g}, {name} {number:.4g} ({apart:+.1%})", file=sys.stderr)
-            if abs(apart) > TOLERANCE:
-                raise RuntimeError(f"{name} is no match: its {key} differ by {apart:.0%}")
+            difference = own_count[key] / number - 1
+            print(
+                f"unet: {key} {own_count[key]:.4g}, {name} {number:.4g} ({difference:+.1%})", file=sys.stderr
+            )
+            if abs(difference) > TOLERANCE:
+                raise RuntimeError(f"{name} is no match: its {key} differ by {difference:.0%}")
         yield Result(
             f"unet: training step, {match.batch} clips of {match.length:,} samples, {precision}",
-            our_rate,
+            own_rate,
             rate,
             name,
             "clips/s",
@@ -143,22 +143,22 @@ def _beside_peers(bf16: bool) -> Iterable[Result]:
 
 
 def _in_turns(settings: Sequence[Settings], pythons: Sequence[str]) -> list[tuple[dict[str, int], float]]:
-    """What each network counts, and its clips a second."""
+    """Parameters and operations of each network, and its clips per second."""
     processes = [Process(python, one) for python, one in zip(pythons, settings, strict=True)]
-    took: list[list[float]] = [[] for _ in processes]
+    times: list[list[float]] = [[] for _ in processes]
     for _ in range(1 + ROUNDS):
-        for process, seconds in zip(processes, took, strict=True):
+        for process, seconds in zip(processes, times, strict=True):
             seconds.append(process()["step"])
     for process in processes:
         process.close()
     return [
         (process.counted, one.batch / statistics.median(seconds[1:]))
-        for process, one, seconds in zip(processes, settings, took, strict=True)
+        for process, one, seconds in zip(processes, settings, times, strict=True)
     ]
 
 
 def _beside_matmul(recipe: str, clips: int | None) -> Result:
-    """Operations a second of the two passes through the network of a recipe, and of a plain product."""
+    """Operations per second of a forward and backward pass of a recipe's network, and of a matrix product."""
     config = yaml.safe_load((ROOT / "configs" / f"{recipe}.yaml").read_text())
     settings = _of_recipe(config, clips)
     network, product = Process(sys.executable, settings), Process(sys.executable, Settings("matmul"))
@@ -169,9 +169,9 @@ def _beside_matmul(recipe: str, clips: int | None) -> Result:
     network.close()
     product.close()
     speed = settings.batch * network.counted["flops"] / statistics.median(passes[1:])
-    what = f"{recipe}, {settings.batch} clips" if settings.batch > 1 else f"{recipe}, 1 clip"
+    name = f"{recipe}, {settings.batch} clips" if settings.batch > 1 else f"{recipe}, 1 clip"
     return Result(
-        f"unet: forward and backward pass of {what}, bf16",
+        f"unet: forward and backward pass of {name}, bf16",
         speed / 1e9,
         statistics.median(products[1:]) / 1e9,
         f"product of 4096 x 4096 matrices in PyTorch {version('torch').partition('+')[0]}",
@@ -194,7 +194,7 @@ def _of_recipe(config: dict[str, Any], clips: int | None) -> Settings:
 
 
 def profile(settings: Settings = SMALL) -> str:
-    """Own time of the operators of a training step."""
+    """Self time of the operators of a training step."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
 
@@ -203,9 +203,9 @@ def profile(settings: Settings = SMALL) -> str:
     trained = Trained(settings)
     for _ in range(3):
         trained.step()
-    with record(activities=[ProfilerActivity.CPU]) as found:
+    with record(activities=[ProfilerActivity.CPU]) as recorded:
         trained.step()
-    return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
+    return recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
 
 
 if __name__ == "__main__":

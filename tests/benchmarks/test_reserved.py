@@ -15,7 +15,7 @@ from lightning_n2m.data.schema import Clip
 from lightning_n2m.evaluation import evaluation_sets
 
 
-def test_reserved_clips_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_reserved_clips_are_items(monkeypatch: pytest.MonkeyPatch) -> None:
     truths = [dataclasses.asdict(truth) for truth in _truths(200)]
     found = [EvaluationItem(str(n), "", json.loads(json.dumps(truth))) for n, truth in enumerate(truths)]
     found.append(EvaluationItem("recorded", "", {}))

@@ -1,4 +1,4 @@
-"""A ratio above 1 means that we are better, and a ratio that falls is told."""
+"""Ratios, regressions, the results file and the command."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def result(ours: float, peer: float = 10, question: str = "speed", **fields) -> 
 
 
 @pytest.mark.parametrize(("higher", "ratio"), [(True, 2), (False, 0.5)])
-def test_a_ratio_above_one_is_better_whatever_the_unit(higher, ratio):
+def test_a_ratio_above_one_is_better_for_every_unit(higher, ratio):
     assert result(20, higher_is_better=higher).ratio == ratio
 
 
 @pytest.mark.parametrize("ours", [0, -1, float("nan"), float("inf")])
-def test_what_is_no_figure_is_no_result(ours):
+def test_values_must_be_finite_and_positive(ours):
     with pytest.raises(ValueError, match="speed"):
         result(ours)
 
 
-@pytest.mark.parametrize(("ours", "told"), [(20, 0), (16.1, 0), (15.9, 1), (40, 0)])
-def test_a_ratio_that_falls_by_more_than_a_fifth_is_a_regression(ours, told):
-    found = regressions([result(20).row()], [result(ours).row()])
-    assert len(found) == told
-    assert all("speed" in sentence and "it was 2." in sentence for sentence in found)
+@pytest.mark.parametrize(("ours", "reported"), [(20, 0), (16.1, 0), (15.9, 1), (40, 0)])
+def test_a_ratio_that_falls_by_more_than_a_fifth_is_a_regression(ours, reported):
+    messages = regressions([result(20).row()], [result(ours).row()])
+    assert len(messages) == reported
+    assert all("speed" in message and "it was 2." in message for message in messages)
 
 
-def test_seconds_that_grow_are_a_regression_too():
+def test_more_seconds_are_a_regression():
     before, after = (result(ours, higher_is_better=False).row() for ours in (10, 13))
     assert len(regressions([before], [after])) == 1
     assert regressions([after], [before]) == []
@@ -54,7 +54,7 @@ def test_rows_replace_those_of_the_same_question_and_peer():
     assert [(row["question"], row["ours"]) for row in rows] == [("a", 1), ("b", 5), ("speed", 30)]
 
 
-def test_the_file_says_what_was_measured(tmp_path):
+def test_results_are_written_to_a_file(tmp_path):
     write(merge([], [result(20, target=1.5)]), tmp_path / "results.json")
     assert read(tmp_path / "results.json") == [
         {
@@ -65,7 +65,7 @@ def test_the_file_says_what_was_measured(tmp_path):
     assert read(tmp_path / "missing.json") == []
 
 
-def test_what_was_committed_is_compared_with_not_what_the_last_run_left(tmp_path):
+def test_committed_results_are_compared_not_those_of_the_last_run(tmp_path):
     path = tmp_path / "results.json"
     write([result(20).row()], path)
     assert read_committed(path) == read(path)  # no repository yet
@@ -76,7 +76,7 @@ def test_what_was_committed_is_compared_with_not_what_the_last_run_left(tmp_path
     assert read_committed(path)[0]["ours"] == 20
 
 
-def test_the_table_tells_which_targets_are_met():
+def test_the_table_shows_which_targets_are_met():
     lines = table([result(20, target=1.5).row(), result(20, target=3).row(), result(20).row()]).splitlines()
     assert [("met" in line, "missed" in line) for line in lines[1:]] == [
         (True, False), (False, True), (False, False),
@@ -94,20 +94,20 @@ def test_an_unknown_benchmark_is_refused(capsys):
     assert "nonsense" in capsys.readouterr().err
 
 
-def test_the_command_keeps_results_and_tells_failures_and_regressions(tmp_path, monkeypatch, capsys):
+def test_the_command_stores_results_and_reports_failures_and_regressions(tmp_path, monkeypatch, capsys):
     path = tmp_path / "results.json"
     write([result(20).row()], path)
-    made = {"good": [result(9, question="good")], "worse": [result(2)]}
+    results = {"good": [result(9, question="good")], "worse": [result(2)]}
     monkeypatch.setattr(command, "names", lambda: ["good", "bad", "worse"])
     monkeypatch.setattr(command, "read", lambda: read(path))
     monkeypatch.setattr(command, "read_committed", lambda: [result(20).row()])
     monkeypatch.setattr(command, "write", lambda rows: write(rows, path))
-    monkeypatch.setattr(command, "run", made.__getitem__)
+    monkeypatch.setattr(command, "run", results.__getitem__)
     assert command.main(["good"]) == 0
     assert command.main(["bad", "good"]) == 1
-    said = capsys.readouterr()
-    assert "Failed: bad." in said.err
-    assert "good" in said.out
+    printed = capsys.readouterr()
+    assert "Failed: bad." in printed.err
+    assert "good" in printed.out
     assert command.main(["worse"]) == 1
     assert "Worse than before: speed" in capsys.readouterr().err
     assert {row["question"]: row["ours"] for row in json.loads(path.read_text())} == {"good": 9, "speed": 2}
