@@ -1,8 +1,9 @@
-"""The loader of batches: it knows how long it keeps training waiting, and its workers end with it."""
+"""The loader of batches: it measures how long training waits, and its workers end together with it."""
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import threading
 import time
@@ -11,14 +12,18 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from lightning_n2m.errors import InputError, TrainingFailure
+
+_WORKER = "DataLoader worker"  # PyTorch's words in every error of a worker.
+
 
 class Loader(DataLoader):
     """A `torch.utils.data.DataLoader` whose workers are started by a fork server.
 
     Forked workers deadlock on the locks of audio and thread libraries that the parent held. But a
-    worker that a fork server started outlives a training that is killed, and keeps its memory and
-    its open files for ever: PyTorch watches the parent, which is the fork server, and that lives as
-    long as its workers do. Here they watch the training itself.
+    worker that a fork server started outlives a killed training, and keeps its memory and its open files:
+    PyTorch watches the parent process, which is the fork server, and that lives as long as its workers.
+    Here workers watch the training process instead.
 
     Args:
         args: See `torch.utils.data.DataLoader`.
@@ -36,19 +41,42 @@ class Loader(DataLoader):
         super().__init__(*args, **kwargs)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Batches, as they are asked for."""
+        """Batches in order.
+
+        Raises:
+            InputError: if a worker cannot read its shards.
+            TrainingFailure: if a worker was killed.
+        """
         batches = super().__iter__()
         while True:
             began = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                batch = next(batches, None)
+            except InputError as error:
+                raise _without_traceback(error) from error
+            except RuntimeError as error:
+                if not (str(error).startswith(_WORKER) and re.search("killed|exited", str(error))):
+                    raise
+                raise TrainingFailure(
+                    "A worker process of the data loader was killed, most likely because memory ran out; "
+                    "lower data.num_workers or data.shuffle_shards, then resume with --ckpt_path last."
+                ) from error
             self.waited += time.perf_counter() - began
             if batch is None:
                 return
             yield batch
 
 
+def _without_traceback(error: InputError) -> InputError:
+    """PyTorch puts the traceback of a worker in front of the message; `InputError` escapes its line ends."""
+    text = str(error)
+    if _WORKER not in text:
+        return error
+    return InputError(text.rpartition(f"{type(error).__name__}: ")[2].removesuffix("\\n"))
+
+
 class EndWith:
-    """Ends the process that calls it as soon as another one has ended, even by SIGKILL.
+    """Ends the process that calls it as soon as another process has ended, even by SIGKILL.
 
     Args:
         process: Number of the other process.
@@ -58,7 +86,7 @@ class EndWith:
         self.process = process
 
     def __call__(self, worker: int) -> None:
-        """Watch from now on, beside whatever else is done."""
+        """Start to watch the other process, in a thread."""
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -67,12 +95,12 @@ class EndWith:
         except ProcessLookupError:
             pass
         except (AttributeError, OSError):  # not Linux, or an old kernel
-            while _lives(self.process):
+            while _exists(self.process):
                 time.sleep(1)
         os._exit(1)
 
 
-def _lives(process: int) -> bool:
+def _exists(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,0 +1,56 @@
+"""Errors of loader workers arrive as one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lightning_n2m.data.data_loader import Loader
+from lightning_n2m.errors import InputError, TrainingFailure
+
+
+class Numbers(IterableDataset):
+    """Three numbers, and then an event in the worker."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+
+    def __iter__(self) -> Iterator[int]:
+        yield from range(3)
+        if self.event == "killed":
+            assert get_worker_info() is not None, "a test that kills must run in a worker"
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.event == "wrong input":
+            raise InputError("Shard a.tar is damaged; build it again.")
+        elif self.event == "bug":
+            raise RuntimeError("an error of ours")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_wrong_input_in_a_worker_arrives_as_its_own_message(workers: int) -> None:
+    with pytest.raises(InputError) as error:
+        list(Loader(Numbers("wrong input"), batch_size=1, num_workers=workers))
+    assert str(error.value) == "Shard a.tar is damaged; build it again."
+
+
+def test_a_killed_worker_ends_the_training_with_one_line() -> None:
+    batches = iter(Loader(Numbers("killed"), batch_size=1, num_workers=1, prefetch_factor=1))
+    with pytest.raises(TrainingFailure, match="killed, most likely because memory ran out") as error:
+        list(batches)
+    assert "\n" not in str(error.value)
+    assert "--ckpt_path last" in str(error.value)
+
+
+def test_an_error_of_the_program_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="an error of ours"):
+        list(Loader(Numbers("bug"), batch_size=1, num_workers=1))
+
+
+def test_the_time_that_training_waits_is_counted() -> None:
+    loader = Loader(Numbers("end"), batch_size=1)
+    assert len(list(loader)) == 3
+    assert loader.waited > 0
