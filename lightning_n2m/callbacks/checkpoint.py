@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +16,38 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_n2m.aliases import upgrade_checkpoint
-from lightning_n2m.errors import Interrupted
+from lightning_n2m.errors import InputError, Interrupted, TrainingFailure
+from lightning_n2m.stages.bundle_weights import read_checkpoint
 from lightning_n2m.storage import atomic_path
 
 
-class Checkpoint(ModelCheckpoint):
+class RunFolderCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` whose folder is ``checkpoints`` in the run's folder, with any logger or none.
+
+    Lightning's own choice is the folder of the logger, which a `CSVLogger` changes with each start, so that
+    ``--ckpt_path last`` would find nothing.
+    """
+
+    def _set_folder(self, trainer: pl.Trainer) -> None:
+        if self.dirpath is None:
+            root = str(trainer.default_root_dir)
+            self.dirpath = os.path.join(root if "://" in root else os.path.realpath(root), "checkpoints")
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Choose the folder."""
+        self._set_folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def _find_last_checkpoints(self, trainer: pl.Trainer) -> set[str]:
+        """Paths of the checkpoints that ``--ckpt_path last`` can mean."""
+        self._set_folder(trainer)
+        return super()._find_last_checkpoints(trainer)
+
+
+class Checkpoint(RunFolderCheckpoint):
     """Saves ``checkpoints/last.ckpt`` between two optimiser steps, after a validation that is due there.
 
     Lightning saves before the validation of the same step; a run that is killed in between would never
@@ -65,10 +90,17 @@ class Checkpoint(ModelCheckpoint):
     def _catch(self, number: int, frame: Any) -> None:
         self._caught = number
         for other in self.signals:
-            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_DFL)
-        rank_zero_info(
-            f"{signal.Signals(number).name}: saving after this step; a second signal ends at once."
+            signal.signal(other, self._end_at_once if other == signal.SIGINT else signal.SIG_DFL)
+        print(
+            f"{signal.Signals(number).name}: saving after this step or validation; a second signal ends at "
+            "once.",
+            file=sys.stderr,
+            flush=True,
         )
+
+    @staticmethod
+    def _end_at_once(number: int, frame: Any) -> None:
+        raise Interrupted(number, "Interrupted a second time, without saving; --ckpt_path last resumes.")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -125,7 +157,7 @@ class Checkpoint(ModelCheckpoint):
                 counts[name] += difference
 
 
-class Best(ModelCheckpoint):
+class Best(RunFolderCheckpoint):
     """Saves ``checkpoints/best.ckpt``: the state whose averaged weights have the best validation so far.
 
     Args:
@@ -176,11 +208,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with atomic_path(path) as part, part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise TrainingFailure(
+                f"{path} could not be written ({error.strerror}); the file of the save before is kept. Free "
+                "some space or make the folder writable, then resume with --ckpt_path last."
+            ) from error
 
-    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint; callbacks of earlier versions are renamed."""
-        return upgrade_checkpoint(super().load_checkpoint(*args, **kwargs))
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint; callbacks of earlier versions are renamed.
+
+        Raises:
+            InputError: if the file is missing, damaged or no checkpoint of a training.
+        """
+        if "://" in str(path):
+            checkpoint = super().load_checkpoint(path, *args, **kwargs)
+        else:
+            checkpoint = read_checkpoint(path)
+        if "state_dict" not in checkpoint:
+            raise InputError(f"The checkpoint {path} holds no weights; give one that 'fit' wrote.")
+        return upgrade_checkpoint(checkpoint)

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_n2m.audio.mel import MelSettings, log_mel
+from lightning_n2m.callbacks.training_progress import TrainingProgress
 from lightning_n2m.data.schema import Batch
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
@@ -75,10 +76,12 @@ class SampleLogger(Callback):
         is_logged = trainer.is_global_zero
         if is_logged or trainer.lightning_module._device_mesh is not None:
             board = logger.experiment if is_logged else None
-            self._log_samples(pl_module, batch, board, trainer.global_step)
+            self._log_samples(trainer, pl_module, batch, board)
 
     @torch.no_grad()
-    def _log_samples(self, stage: Stage, batch: Batch, board: Any, step: int) -> None:
+    def _log_samples(self, trainer: pl.Trainer, stage: Stage, batch: Batch, board: Any) -> None:
+        step = trainer.global_step
+        bars = [callback for callback in trainer.callbacks if isinstance(callback, TrainingProgress)]  # type: ignore[attr-defined]
         audio = batch["audio"][: self.clips]
         captions, numbers = batch["caption"][: self.clips], batch["number"][: self.clips].tolist()
         names = [f"clip_{i}" for i in range(len(audio))]
@@ -101,7 +104,13 @@ class SampleLogger(Callback):
                 guidance = dataclasses.replace(sampling.guidance, scale=scale)
                 stage.sampling = dataclasses.replace(sampling, num_steps=self.num_steps, guidance=guidance)
                 rng = PerSampleGenerator("listen", numbers, stage.device)
-                output = stage.generate(captions, audio.shape[-1] / stage.sample_rate, rng, signal)
+
+                def show_steps(done: int, total: int, scale: float = scale) -> None:
+                    for bar in bars:
+                        bar.show(f"samples at guidance {scale:g}, {done}/{total}")
+
+                seconds = audio.shape[-1] / stage.sample_rate
+                output = stage.generate(captions, seconds, rng, signal, progress=show_steps)
                 generated = stage.to_audio(output)
                 kind = f"output_guidance_{scale:g}" if stage.text else "output"
                 _add(groups, names, kind, generated)

@@ -23,13 +23,17 @@ from lightning_n2m.callbacks.checkpoint import AtomicCheckpointIO, Best, Checkpo
 from lightning_n2m.callbacks.divergence_guard import DivergenceGuard
 from lightning_n2m.callbacks.ema import Ema
 from lightning_n2m.callbacks.prediction_writer import PredictionWriter
+from lightning_n2m.callbacks.rank_monitor import RankMonitor
 from lightning_n2m.callbacks.sample_logger import SampleLogger
 from lightning_n2m.callbacks.train_metrics import TrainMetrics
+from lightning_n2m.callbacks.training_progress import TrainingProgress
 from lightning_n2m.cli.arguments import prepare_arguments
+from lightning_n2m.cli.fitting import one_line_device_errors, prepare_fit, print_summary
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
 from lightning_n2m.stages.bundle import LAST, begin_with
+from lightning_n2m.storage import join, locate, make_folder, write_atomic
 
 # Messages of Lightning and PyTorch that no user of this project can act on.
 _IGNORED_WARNINGS = (
@@ -62,9 +66,14 @@ class SaveFitConfig(SaveConfigCallback):
     """Writes ``config.yaml`` beside the checkpoints of a training; other commands write none."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the config when a training starts."""
-        if stage == "fit":
-            super().setup(trainer, pl_module, stage)
+        """Do nothing yet: the checkpoint from which a run resumes can still be refused."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the config into the run's folder once the training has started."""
+        if trainer.is_global_zero:
+            root = locate(trainer.default_root_dir)
+            make_folder(root)
+            write_atomic(join(root, "config.yaml"), self.parser.dump(self.config, skip_none=False))
 
 
 class StageCli(LightningCLI):
@@ -93,6 +102,8 @@ class StageCli(LightningCLI):
         parser.add_lightning_class_args(EvaluationCallback, "evaluation")
         parser.add_lightning_class_args(TrainMetrics, "train_metrics")
         parser.add_lightning_class_args(DivergenceGuard, "divergence")
+        parser.add_lightning_class_args(TrainingProgress, "progress")
+        parser.add_lightning_class_args(RankMonitor, "ranks")
         # Before `checkpoint`: the last checkpoint stores which one was the best.
         parser.add_lightning_class_args(Best, "best")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
@@ -139,23 +150,31 @@ class StageCli(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(root, name="", version="") if is_logged else False
         plugins = self._get(self.config_init, "trainer.plugins") or []
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        # `TrainingProgress` replaces Lightning's bar in fit; both follow the same option.
+        shows_progress = self._get(self.config_init, "trainer.enable_progress_bar") is not False
+        if self.subcommand == "fit":
+            kwargs["enable_progress_bar"] = False
+        with one_line_device_errors():
+            trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, TrainingProgress):
+                callback.is_enabled = shows_progress and self.subcommand == "fit"
+        return trainer
 
     def before_fit(self) -> None:
-        """Load ``--weights``; refuse to train over a finished or interrupted run.
+        """Check the run's folder and checkpoint, then load ``--weights`` for a new run.
 
         Raises:
-            InputError: if the run's folder holds a checkpoint that was not asked for.
+            InputError: if the training cannot start; see `prepare_fit`.
         """
-        last = Path(self.trainer.default_root_dir) / LAST
-        if not last.is_file():
-            if self.config_init.fit.weights is not None:
-                begin_with(self.model, self.config_init.fit.weights)
-        elif self.config_init.fit.ckpt_path is None:
-            raise InputError(
-                f"{last} exists: resume with '--ckpt_path last', or train elsewhere with "
-                "--trainer.default_root_dir."
-            )
+        options = self.config_init.fit
+        prepare_fit(self.trainer, self.model, options.ckpt_path)
+        if options.weights is not None and not (Path(self.trainer.default_root_dir) / LAST).is_file():
+            begin_with(self.model, options.weights)
+
+    def after_fit(self) -> None:
+        """Print a summary."""
+        print_summary(self.trainer, self.model)
 
 
 def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
@@ -171,8 +190,8 @@ def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     arguments = prepare_arguments(upgrade_arguments(sys.argv[1:] if args is None else args))
-    if parse_only or arguments[0] == "predict":
-        # Who generates music has no use for a report on devices.
+    if parse_only or arguments[0] in ("fit", "predict"):
+        # Lightning reports devices and advertises products at the level INFO.
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
     return StageCli(

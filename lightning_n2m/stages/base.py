@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -70,7 +71,18 @@ class Stage(DiffusionModule):
         self.batch_losses: list[BatchLosses] = []
 
     def setup(self, stage: str) -> None:
-        """Compile the network in place: a wrapped module would rename every key of the checkpoint."""
+        """Compile the network in place: a wrapped module would rename every key of the checkpoint.
+
+        Raises:
+            InputError: if the training would continue after the learning rate has reached zero.
+        """
+        if stage == "fit" and self._trainer is not None:
+            total, limit = self.optimisation.total_steps, self._trainer.max_steps
+            if limit > total:
+                raise InputError(
+                    f"trainer.max_steps is {limit}, but the learning rate is zero from step {total} "
+                    "(model.optimisation.total_steps); set total_steps to at least max_steps."
+                )
         if self.compile_network and stage == "fit":
             self.network.compile()
 
@@ -177,8 +189,51 @@ class Stage(DiffusionModule):
         ]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the stage's name."""
+        """Store the stage's name and the settings that the meaning of its output depends on."""
         checkpoint["stage"] = type(self).__name__
+        checkpoint["diffusion"] = self._diffusion_settings()
+
+    def _diffusion_settings(self) -> dict[str, str | float]:
+        """Prediction, noise schedule and scaling of the target."""
+        schedule = self.objective.schedule
+        parameters = ", ".join(f"{name}={value}" for name, value in sorted(vars(schedule).items()))
+        return {
+            "prediction": self.objective.prediction,
+            "schedule": f"{type(schedule).__name__}({parameters})",
+            "scale": self.scale,
+            "emphasis": self.emphasis,
+        }
+
+    def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume from a checkpoint that does not belong to this config.
+
+        Raises:
+            InputError: if stage, parameter shapes, prediction, schedule or scaling differ.
+        """
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+            raise InputError("The checkpoint holds no weights; give a .ckpt file that 'fit' wrote.")
+        name = checkpoint.get("stage", "no stage of this project")
+        if name != type(self).__name__:
+            raise InputError(
+                f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
+                "checkpoint and the config of one run."
+            )
+        remedy = "resume with the config.yaml of its run, or train elsewhere with --trainer.default_root_dir."
+        saved = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+        built = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
+        for name in sorted(saved.keys() | built.keys()):
+            if saved.get(name) != built.get(name):
+                raise InputError(
+                    f"The checkpoint's network has another shape: {name} is {saved.get(name, 'missing')} "
+                    f"there, but {built.get(name, 'missing')} by the config; {remedy}"
+                )
+        settings = self._diffusion_settings()
+        for name, value in checkpoint.get("diffusion", {}).items():
+            if settings.get(name) != value:
+                raise InputError(
+                    f"The checkpoint was trained with {name} {value}, but the config has "
+                    f"{settings.get(name)}; {remedy}"
+                )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another stage.
@@ -186,6 +241,8 @@ class Stage(DiffusionModule):
         Raises:
             InputError: if the stages differ; the message names both.
         """
+        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+            self.check_checkpoint(checkpoint)
         name = checkpoint.get("stage", "no stage of this project")
         if name != type(self).__name__:
             raise InputError(

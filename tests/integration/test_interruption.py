@@ -166,7 +166,7 @@ def test_a_run_folder_can_be_moved(shards: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(STAGE, shards, tmp_path, "--trainer.max_steps=2")
     before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
@@ -177,8 +177,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(SystemExit) as stop:
         main(["fit", *tiny(STAGE, shards, tmp_path, "--trainer.max_steps=4", "--ckpt_path=last")])
+    assert stop.value.code == 1
+    assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
 
 

@@ -1,0 +1,131 @@
+"""Progress of a training in one line: a bar on a terminal, a line every 15 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+WIDTH = 79  # columns of one line
+REFRESH = 0.2  # seconds between two updates on a terminal
+
+
+class TrainingProgress(Callback):
+    """Shows optimiser steps, speed, losses and the end time on standard error.
+
+    Steps are optimiser steps of the whole run, so that accumulation and a resume show the right position.
+    Validation and sample generation replace the speed while they last.
+
+    Args:
+        interval: Seconds between two lines if standard error is not a terminal.
+    """
+
+    def __init__(self, interval: float = 15.0) -> None:
+        self.interval = interval
+        self.is_enabled = True
+        self._start_time = self._last_time = 0.0
+        self._start_step = self._step = self._max_steps = 0
+        self._loss: float | None = None
+        self._validation_loss: float | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock at the step from which a run resumes."""
+        self._start_time = self._last_time = time.monotonic()
+        self._start_step = self._step = trainer.global_step
+        self._max_steps = trainer.max_steps
+        self.is_enabled = self.is_enabled and trainer.is_global_zero
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update after an optimiser step."""
+        self._step = trainer.global_step
+        if self._is_due() and isinstance(outputs, dict) and torch.is_tensor(outputs.get("loss")):
+            # Lightning divides the loss of a batch by the number of accumulated batches.
+            self._loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        self.show(self._speed())
+
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Show the batch of the validation."""
+        self.show(f"validation, batch {batch_idx + 1}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over the validation loss."""
+        if "val/loss" in trainer.callback_metrics:
+            self._validation_loss = float(trainer.callback_metrics["val/loss"])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the line."""
+        self._end_line()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """End the line, so that an error message starts on a new one."""
+        self._end_line()
+
+    def show(self, activity: str) -> None:
+        """Show the position and what the training does at present, if an update is due.
+
+        Args:
+            activity: Speed, or a part of the training other than a step.
+        """
+        if not self.is_enabled or not self._start_time or not self._is_due():
+            return
+        self._last_time = time.monotonic()
+        line = self.line(activity)
+        if sys.stderr.isatty():
+            print("\r" + line.ljust(WIDTH), end="", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def line(self, activity: str) -> str:
+        """The line, at most 79 characters."""
+        if self._max_steps > 0:
+            position = f"step {self._step:,}/{self._max_steps:,} ({self._step / self._max_steps:.0%})"
+        else:
+            position = f"step {self._step:,}"
+        parts = [position, activity]
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.4g}")
+        if self._validation_loss is not None:
+            parts.append(f"val {self._validation_loss:.4g}")
+        parts.append(self._end())
+        return "  ".join(part for part in parts if part)[:WIDTH]
+
+    def _is_due(self) -> bool:
+        wait = REFRESH if sys.stderr.isatty() else self.interval
+        return time.monotonic() - self._last_time >= wait
+
+    def _rate(self) -> float:
+        """Steps per second of this process, validations included."""
+        return (self._step - self._start_step) / max(1e-9, time.monotonic() - self._start_time)
+
+    def _speed(self) -> str:
+        rate = self._rate()
+        if rate == 0:
+            return ""
+        return f"{rate:.3g} steps/s" if rate >= 1 else f"{1 / rate:.3g} s/step"
+
+    def _end(self) -> str:
+        rate = self._rate()
+        if rate == 0 or self._max_steps <= 0:
+            return ""
+        end = datetime.now() + timedelta(seconds=(self._max_steps - self._step) / rate)
+        return f"ends {end:%a %H:%M}"
+
+    def _end_line(self) -> None:
+        if self.is_enabled and self._start_time and sys.stderr.isatty():
+            print(file=sys.stderr)
