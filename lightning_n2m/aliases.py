@@ -48,7 +48,7 @@ KEYS: dict[str, dict[str, str]] = {
     "samples": {"every": "every_n_validations", "total": "num_steps", "scales": "guidance_scales"},
     "evaluation": {
         "alone": "refiner_clips",
-        "heard": "cache",
+        "heard": "cache",  # prose: allow
         "joint": "joint_models",
         "summary": "merge_into",
     },

@@ -6,6 +6,7 @@ commands that need it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -14,6 +15,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonargparse import get_loader
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -57,9 +60,16 @@ class StageArgumentParser(LightningArgumentParser):
         """
         raise InputError(_one_line(message)) from ex
 
-    def _load_config_parser_mode(self, *args: Any, **kwargs: Any) -> Any:
-        """Read a config file or string; old class paths and keys are renamed."""
-        return upgrade_config(super()._load_config_parser_mode(*args, **kwargs))
+    def _load_config_parser_mode(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Read a config file or string; old class paths and keys are renamed before they are parsed."""
+        try:
+            config = get_loader("yaml")(content)
+        except yaml.YAMLError:
+            config = None  # The parser reports it.
+        upgraded = upgrade_config(config)
+        if upgraded != config:
+            content = json.dumps(upgraded)
+        return super()._load_config_parser_mode(content, *args, **kwargs)
 
 
 class SaveFitConfig(SaveConfigCallback):
