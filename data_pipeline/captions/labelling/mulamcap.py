@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipeline.captions.labelling.labels import Labels
-from lightning_n2m.data.schema import Shard
+from lightning_n2m.data.audioset import has_music_label
+from lightning_n2m.data.schema import Clip, Shard
 from lightning_n2m.storage import write_atomic
 
 FILE, CARD = "captions.jsonl", "README.md"
+_YOUTUBE = "https://www.youtube.com/watch?v="  # source of the clips of AudioSet and MusicCaps
 
 _CARD = """\
 # Captions of {clips} clips
@@ -40,6 +42,17 @@ nearest of any clip (seed {seed}).
 """
 
 
+def is_music(clip: Clip) -> bool:
+    """Whether a clip belongs into the data set: of AudioSet's clips, those with a label of appendix D.
+
+    In AudioSet's evaluation split 4,968 of 20,371 segments have such a label; the paper's test set, made of
+    videos that were still available, has 4,497. Clips of other collections are music.
+    """
+    labels = (*clip.genres, *clip.tags)
+    is_audioset = clip.source.startswith(_YOUTUBE) and bool(labels) and not clip.descriptions
+    return not is_audioset or has_music_label(labels)
+
+
 def write_mulamcap(folder: Path, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
     """Write the labels of all vocabularies, and a data card.
 
@@ -53,6 +66,8 @@ def write_mulamcap(folder: Path, shards: Sequence[Shard], labels: Sequence[Label
     for shard in shards:
         drawn = {item.texts.vocabulary: item.drawn(shard) for item in labels}
         for number, clip in enumerate(labels[0].clips(shard)):
+            if not is_music(clip):
+                continue
             licences.add(clip.licence or "unknown")
             line = {
                 "id": clip.key,
