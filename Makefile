@@ -35,7 +35,7 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .NOTPARALLEL:
 MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 
-.PHONY: help music test evaluate starter lint format docs fuzz bench tensorboard install starter-labels $(STAGES:%=starter-%)
+.PHONY: help music test evaluate starter lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
 $(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
@@ -75,6 +75,12 @@ docs: $(STAMP) ## build the documentation site into build/site; a broken link is
 
 fuzz: $(STAMP) ## damaged inputs for every reader: [INPUTS=20000]
 	@$(RUN) -m tests.integration.fuzzing --inputs $(INPUTS)
+
+mutants: $(STAMP) ## test of the tests: apply known mutations one at a time; each must make a test fail
+	@$(RUN) tools/mutants.py
+
+gpu: $(STAMP) ## measure training and sampling on one CUDA device: a table and build/gpu.json
+	@$(RUN) -m benchmarks.gpu
 
 bench: $(STAMP) ## compare with other libraries, in one table: [NAMES="..."], all by default
 	@$(RUN) -m benchmarks $(NAMES)

@@ -99,9 +99,13 @@ def test_references_that_are_too_short_are_skipped(tmp_path):
     assert len(data.generated.logits) == 3
 
 
-def test_features_keep_the_order_of_the_items(tmp_path):
+def test_features_keep_the_order_of_the_items(tmp_path, monkeypatch):
     source = Files(tmp_path, [4.0] * 3)
-    source.references = lambda items, rate: reversed(list(EvaluationSet.references(source, items, rate)))
+    monkeypatch.setattr(
+        source,
+        "references",
+        lambda items, rate: reversed(list(EvaluationSet.references(source, items, rate))),
+    )
     excerpts = Excerpts.of(source, tmp_path)
     features, _ = excerpts.write_references(lambda x: compute_features(x, [Level()], []), "cpu")
     again = compute_features(excerpts.references(), [Level()], [])

@@ -1,0 +1,159 @@
+"""Training augments and drops conditions per sample; sampling guides away from the unconditional branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_n2m.conditioning.conditioner import Augmentation
+from lightning_n2m.conditioning.text import EncodedText
+from lightning_n2m.diffusion.guidance import Guidance
+from lightning_n2m.diffusion.objective import Objective
+from lightning_n2m.diffusion.schedule import CosineSchedule
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.unet import UNet1d
+from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.base import Stage
+from lightning_n2m.stages.cascaders import WaveformCascader
+from lightning_n2m.stages.generators import WaveformGenerator
+from lightning_n2m.stages.settings import Sampling
+
+CLIPS, LENGTH, T_MAX, DROPOUT = 64, 320, 0.5, 0.3
+# Value of each prompt in the vectors of `Encoder`.
+VALUES = {"": 0.0, "prompt": 1.0, "negative": 2.0}
+
+
+class Encoder:
+    """A text encoder with one token, whose vector holds the value of the prompt."""
+
+    model, max_tokens = "none", 1
+
+    def encode(self, captions: Sequence[str], device: torch.device) -> EncodedText:
+        states = torch.tensor([VALUES[caption] for caption in captions]).repeat(4, 1, 1).permute(2, 1, 0)
+        return EncodedText(states, torch.ones(len(captions), 1, dtype=torch.bool))
+
+
+def unet(**options: Any) -> UNet1d:
+    return UNet1d(1, 8, [1, 1], [4, 2], [1, 1], [False] * 2, [False, True], 3, text_channels=4, **options)
+
+
+def cascader() -> WaveformCascader:
+    return WaveformCascader(
+        text=Encoder(),  # type: ignore[arg-type]
+        network=unet(stacked_channels=1, augmentation_level=True),
+        objective=Objective(CosineSchedule()),
+        seconds=LENGTH / 16_000,
+        augmentation=Augmentation(t_max=T_MAX),
+        text_dropout=DROPOUT,
+    )
+
+
+def batch(clips: int = CLIPS) -> Any:
+    """The same clip and prompt with different sample numbers."""
+    audio = 0.3 * torch.randn(1, 1, LENGTH, generator=torch.Generator().manual_seed(0))
+    return {
+        "audio": audio.expand(clips, 1, LENGTH),
+        "caption": ["prompt"] * clips,
+        "key": ["clip"] * clips,
+        "number": torch.arange(clips),
+    }
+
+
+def training_conditions(stage: Stage, monkeypatch: pytest.MonkeyPatch, clips: int = CLIPS) -> Conditions:
+    """Conditions that the network gets in a training step."""
+    received: list[Conditions] = []
+
+    def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        assert conditions is not None
+        received.append(conditions)
+        return x
+
+    monkeypatch.setattr(stage.network, "forward", forward)
+    monkeypatch.setattr(stage, "log", lambda *args, **options: None)
+    stage.training_step(batch(clips), 0)
+    (conditions,) = received
+    return conditions
+
+
+def test_a_training_step_augments_the_conditioning_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 4.1 and appendix C: noise to a time that is uniform in [0, t_max], one for each sample."""
+    stage = cascader()
+    conditions = training_conditions(stage, monkeypatch)
+    level, stacked = conditions.level, conditions.stacked
+    assert level is not None and stacked is not None
+    assert 0 < level.min() < 0.1 * T_MAX and 0.9 * T_MAX < level.max() < T_MAX
+    assert len(level.unique()) == CLIPS
+    rng = PerSampleGenerator(0, range(CLIPS))
+    clean = stage.build_conditions(batch(), LENGTH, rng, training=False).stacked
+    assert clean is not None
+    # The signal is alpha(level) times the clean one, plus noise of standard deviation sigma(level).
+    noise_level = stage.objective.schedule.at(level)
+    noise = (stacked - noise_level.alpha * clean) / noise_level.sigma
+    assert noise.mean().abs() < 0.05
+    assert noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_sampling_does_not_augment() -> None:
+    stage = cascader()
+    conditions = stage.build_conditions(batch(2), LENGTH, PerSampleGenerator(0, [0, 1]), training=False)
+    assert conditions.level is not None and conditions.stacked is not None
+    assert conditions.level.tolist() == [0, 0]
+    assert torch.equal(conditions.stacked[0], conditions.stacked[1])
+    assert conditions.text_mask is not None and conditions.text_mask.all()
+
+
+def test_a_training_step_drops_the_text_of_some_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 3.4: each sample loses its text with the given probability, independently of its batch."""
+    mask = training_conditions(cascader(), monkeypatch).text_mask
+    assert mask is not None
+    dropped = ~mask[:, 0]
+    # Three standard deviations of a binomial distribution.
+    expected, deviation = DROPOUT * CLIPS, (DROPOUT * (1 - DROPOUT) * CLIPS) ** 0.5
+    assert abs(int(dropped.sum()) - expected) < 3 * deviation
+    # The decision follows from the sample's number: a smaller batch has the same one.
+    smaller = training_conditions(cascader(), monkeypatch, clips=10).text_mask
+    assert smaller is not None and torch.equal(smaller, mask[:10])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_text_is_dropped_never_or_always(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = cascader()
+    stage.text_dropout = dropout
+    mask = training_conditions(stage, monkeypatch).text_mask
+    assert mask is not None
+    assert mask.all() if dropout == 0 else not mask.any()
+
+
+@pytest.mark.parametrize(
+    ("caption", "negative", "scale", "expected"),
+    [
+        ("prompt", "", 1.0, 1.0),  # no guidance: the conditional estimate
+        ("prompt", "", 3.0, 3.0),  # 0 + 3 (1 - 0)
+        ("prompt", "negative", 3.0, -1.0),  # 2 + 3 (1 - 2)
+        ("", "", 3.0, 0.0),  # an empty prompt is the null text in both branches
+    ],
+)
+def test_generate_guides_from_the_unconditional_to_the_conditional_estimate(
+    monkeypatch: pytest.MonkeyPatch, caption: str, negative: str, scale: float, expected: float
+) -> None:
+    """The network predicts data that equal the value of its prompt, and 0 for the null text."""
+    stage = WaveformGenerator(
+        text=Encoder(),  # type: ignore[arg-type]
+        network=unet(),
+        objective=Objective(CosineSchedule()),
+        sampling=Sampling(num_steps=3, method="ddim", guidance=Guidance(scale=scale, limit=100)),
+    )
+
+    def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        assert conditions is not None and conditions.text is not None and conditions.text_mask is not None
+        x0 = (conditions.text[..., :1] * conditions.text_mask[..., None]).expand_as(x)
+        level = stage.objective.schedule.at(t)
+        return level.alpha * (x - level.alpha * x0) / level.sigma - level.sigma * x0
+
+    monkeypatch.setattr(stage.network, "forward", forward)
+    output = stage.generate([caption], 0.01, PerSampleGenerator(0, [0]), negative=negative)
+    torch.testing.assert_close(output, torch.full((1, 1, 32), expected), atol=1e-3, rtol=0)
