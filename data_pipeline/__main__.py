@@ -5,83 +5,101 @@ from __future__ import annotations
 import errno
 import importlib
 import itertools
+import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_n2m.errors import InputError
+from lightning_n2m.errors import InputError, printable
 
-# Commands in the order of a first run; each is the function of its name in the module of its name,
-# imported only when it is called for, so that the help comes at once.
+# Commands in the order of a first run. Each is the function of its name in the module of its name, and
+# imported only when it runs, so that the help comes at once.
 COMMANDS = ("starter", "manifest", "shard", "verify", "stats", "vocabulary", "embed", "label", "derive-text")
-# What the user can mend by another path: no permission, a file where a folder should be, and the like.
-_PATHS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
-# What is mended at the disk itself, after which the same command goes on.
-_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
+# Solved by another path: no permission, a file where a folder should be, and the like.
+_PATH_ERRORS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+# Solved at the disk itself, after which the same command resumes.
+_DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: The command line without the program's name; this process's own when none is given.
+        arguments: The command line without the program's name; that of this process when null.
 
     Returns:
-        The exit code: 0 done, 2 wrong input (one sentence on standard error), 130 interrupted.
+        The exit code: 0 done, 2 wrong input (a one-line message on standard error), 130 interrupted.
     """
-    # --clip-seconds is as good as --clip_seconds.
-    given = [
-        re.sub(r"^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
-        for argument in (sys.argv[1:] if arguments is None else arguments)
-    ]
-    # A switch alone is as good as one with its value.
-    given = [
-        "--json=true" if option == "--json" and following not in ("true", "false") else option
-        for option, following in itertools.zip_longest(given, given[1:])
-    ]
-    wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS
-    functions = {name: _function(name) for name in wanted}
+    options = _normalized(sys.argv[1:] if arguments is None else arguments)
+    commands = options[:1] if options and options[0] in COMMANDS else COMMANDS
+    functions = {name: _function(name) for name in commands}
     from jsonargparse import ArgumentError, auto_cli
 
+    message = ""
     try:
         auto_cli(
             functions,
-            args=given,
+            args=options,
             prog="python -m data_pipeline",
             exit_on_error=False,
             as_positional=False,
         )
     except InputError as error:
-        print(error, file=sys.stderr)
+        message = str(error)
     except ArgumentError as error:
-        # jsonargparse spreads what went wrong over several lines.
+        # jsonargparse spreads its reason over several lines.
         reason = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
-        command = " ".join(["python -m data_pipeline", *(given[:1] if len(wanted) == 1 else []), "--help"])
-        print(f"{reason}; see '{command}'.", file=sys.stderr)
+        command = " ".join(["python -m data_pipeline", *(commands if len(commands) == 1 else ()), "--help"])
+        message = f"{printable(reason)}; see '{command}'."
+    except BrokenPipeError:
+        # The reader of the output has ended, as `head` does. Python would print an error when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        place = error.filename or "The output"
-        if error.errno in _PATHS:
-            print(f"{place}: {error.strerror}; give another path.", file=sys.stderr)
-        elif error.errno in _DISKS:
-            print(
-                f"{place}: {error.strerror}; see to the disk, then run the same command again to go on.",
-                file=sys.stderr,
-            )
-        else:
+        message = _explain(error)
+        if not message:
             raise
     except KeyboardInterrupt:
-        print("Interrupted; run the same command again to go on.", file=sys.stderr)
+        print("Interrupted; run the same command again to resume.", file=sys.stderr)
         return 130
-    else:
-        return 0
-    return 2
+    if message:
+        print(message, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _normalized(arguments: Sequence[str]) -> list[str]:
+    """Accept ``--clip-seconds`` for ``--clip_seconds``, and a switch without its value."""
+    options = [
+        re.sub(r"^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
+        for argument in arguments
+    ]
+    return [
+        "--json=true" if option == "--json" and following not in ("true", "false") else option
+        for option, following in itertools.zip_longest(options, options[1:])
+    ]
 
 
 def _function(command: str) -> Any:
     """The function of a command: that of its name, in the module of its name."""
     name = command.replace("-", "_")
     return getattr(importlib.import_module(f"data_pipeline.{name}"), name)
+
+
+def _explain(error: OSError) -> str:
+    """One line for an error of the file system that the user can solve; empty for any other."""
+    place = printable(error.filename or "The output")
+    if error.errno in _PATH_ERRORS:
+        return f"{place}: {error.strerror}; give another path."
+    if error.errno in _DISK_ERRORS:
+        return f"{place}: {error.strerror}; solve this, then run the same command again to resume."
+    return ""
 
 
 if __name__ == "__main__":

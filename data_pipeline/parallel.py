@@ -17,15 +17,15 @@ from lightning_n2m.errors import InputError
 Engine = Literal["local", "ray"]
 U = TypeVar("U")
 R = TypeVar("R")
-_AHEAD = 2  # Units that wait for each worker: more would only lie in memory.
+_QUEUED = 2  # Units that wait for each worker: more would only take memory.
 _KILLED = (
-    "A worker ended without a word, most likely killed for want of memory; run the same command again "
-    "with fewer --workers: what is done stays done."
+    "A worker process was killed, most likely because memory ran out; run the same command again with fewer "
+    "--workers: finished work is kept."
 )
 
 
 def _prepare(parent: int) -> None:
-    """Set up a worker: one thread, and an end when the command that started it is killed."""
+    """Set up a worker: it uses one thread, and ends when the command that started it is killed."""
     os.environ["OMP_NUM_THREADS"] = "1"
 
     def watch() -> None:
@@ -44,21 +44,21 @@ def cores() -> int:
 def run(
     function: Callable[[U], R], units: Iterable[U], workers: int | None = None, engine: Engine = "local"
 ) -> Iterator[R]:
-    """Do every unit and yield the results as they come, in no certain order.
+    """Apply a function to every unit of work, and yield the results in the order of completion.
 
-    Units are taken as workers become free, so that an endless list of them needs no memory.
+    Units are taken as workers become free, so that a long iterator of them needs no memory.
 
     Args:
-        function: Does one unit; a module's own function, so that workers can import it.
-        units: What to do.
-        workers: Number of processes; 1 works in this one (with the local engine). All cores of this
-            machine, or of the cluster, when none is given.
+        function: Does one unit; defined at the top level of a module, so that workers can import it.
+        units: The units of work.
+        workers: Number of processes; with 1, the local engine uses this process. All cores of this
+            machine, or of the cluster, when null.
         engine: ``local`` for processes of this machine; ``ray`` for the cluster that RAY_ADDRESS names,
-            or one of its own on this machine.
+            or else a temporary one on this machine.
 
     Raises:
         InputError: if the number of workers is below 1, Ray is missing, or a worker was killed.
-        Exception: whatever a unit raised; what was not begun by then is dropped.
+        Exception: what a unit raises; units that have not begun by then are cancelled.
     """
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: give 1 or more.")
@@ -67,10 +67,10 @@ def run(
     elif (workers or cores()) == 1:
         yield from map(function, units)
     else:
-        yield from _run_here(function, units, workers or cores())
+        yield from _run_locally(function, units, workers or cores())
 
 
-def _run_here(function: Callable[[U], R], units: Iterable[U], workers: int) -> Iterator[R]:
+def _run_locally(function: Callable[[U], R], units: Iterable[U], workers: int) -> Iterator[R]:
     # Spawned, not forked: a fork would copy the thread pools of torch in an undefined state.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (os.getpid(),))
     remaining = iter(units)
@@ -79,7 +79,7 @@ def _run_here(function: Callable[[U], R], units: Iterable[U], workers: int) -> I
         return {pool.submit(function, unit) for unit in itertools.islice(remaining, number)}
 
     try:
-        pending = submit(_AHEAD * workers)
+        pending = submit(_QUEUED * workers)
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -98,22 +98,22 @@ def _run_on_ray(function: Callable[[U], R], units: Iterable[U], workers: int | N
         raise InputError(
             "--engine ray needs the package ray: pip install 'lightning_n2m[ray]', or leave --engine out."
         ) from error
-    ours = not ray.is_initialized()
-    if ours and "RAY_ADDRESS" in os.environ:
+    start_ray = not ray.is_initialized()
+    if start_ray and "RAY_ADDRESS" in os.environ:
         ray.init(log_to_driver=False)
-    elif ours:
+    elif start_ray:
         ray.init(num_cpus=workers or cores(), include_dashboard=False, log_to_driver=False)
 
-    # What a unit raises is for the user to see, not to try again; a lost machine is tried again.
+    # An exception of a unit is reported and not retried; the work of a lost machine is retried.
     @ray.remote(num_cpus=1, max_retries=3)
     def task(unit: U) -> R:
         return function(unit)
 
     remaining = iter(units)
-    # Of a cluster that others use, too, no more is taken than was asked for.
-    at_once = workers or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    # On a shared cluster, no more tasks are queued than the given number of workers.
+    queued = workers or _QUEUED * max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
-        pending = [task.remote(unit) for unit in itertools.islice(remaining, at_once)]
+        pending = [task.remote(unit) for unit in itertools.islice(remaining, queued)]
         while pending:
             done, pending = ray.wait(pending)
             yield ray.get(done[0])
@@ -123,5 +123,5 @@ def _run_on_ray(function: Callable[[U], R], units: Iterable[U], workers: int | N
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         raise InputError(_KILLED) from error
     finally:
-        if ours:
+        if start_ray:
             ray.shutdown()

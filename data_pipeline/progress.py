@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Protocol
 
+_FIRST_SECONDS = 2.0  # Seconds before the first line of a log.
 _LINE_SECONDS = 15.0  # Seconds between two lines in a log.
 _MAX_SECONDS = 1e9  # Longest time to the end that a date can show.
 
@@ -86,7 +87,7 @@ def _bar(doing: str, counter: _Counter) -> Iterator[Report]:
 
 
 def _lines(doing: str, counter: _Counter) -> Iterator[Report]:
-    """A line at the start, every 15 s whether or not a unit has finished, and at the end."""
+    """A line after 2 s, every 15 s whether or not a unit has finished, and at the end."""
     stopped = threading.Event()
 
     def print_line() -> None:
@@ -94,9 +95,10 @@ def _lines(doing: str, counter: _Counter) -> Iterator[Report]:
         print(line, file=sys.stderr, flush=True)
 
     def print_lines() -> None:
-        print_line()
-        while not stopped.wait(_LINE_SECONDS):
+        interval = _FIRST_SECONDS
+        while not stopped.wait(interval):
             print_line()
+            interval = _LINE_SECONDS
 
     def report(amount: int = 1) -> None:
         counter.done += amount

@@ -1,7 +1,7 @@
-"""Randomness that belongs to the sample, not to the rank, the batch or the moment.
+"""Random numbers that depend on the sample, not on the rank, the batch or the time.
 
-Every draw of a sample comes from a generator seeded by the sample's own number. The same sample
-therefore sees the same noise on one process or on many, before and after a resume.
+Every draw for a sample comes from a generator that is seeded by the sample's own number. So the same sample
+gets the same noise on one process or on many, before and after a resume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def derive_seed(*parts: object) -> int:
 
 
 class PerSampleGenerator:
-    """One generator a sample: draws for a batch of which each row is its own.
+    """One generator per sample: each row of a batch is drawn from its own generator.
 
     Args:
         seed: Seed of the run and the purpose, for example ``"0 train"``.
@@ -42,6 +42,6 @@ class PerSampleGenerator:
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """One uniform draw a sample, ``(b,)``."""
+        """One uniform draw per sample, ``(b,)``."""
         draws = torch.stack([torch.rand((), generator=g, device=self.device) for g in self.generators])
         return low + (high - low) * draws

@@ -1,4 +1,4 @@
-"""Files at paths and at URLs (``s3://``, ``gs://``, ``memory://``), behind one face: fsspec."""
+"""Files at paths and at URLs (``s3://``, ``gs://``, ``memory://``) through one interface, fsspec."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Location = str | Path
 
 
 def is_url(place: Location) -> bool:
-    """Whether a place is a URL; everything else is a path of this machine."""
+    """Whether a place is a URL; everything else is a local path."""
     return isinstance(place, str) and "://" in place and not place.startswith("file://")
 
 
 def locate(place: Location) -> Location:
-    """A URL as it is, anything else as a path."""
+    """A URL unchanged, anything else as a path."""
     return place if is_url(place) else Path(str(place).removeprefix("file://"))
 
 
@@ -86,14 +86,14 @@ def size(place: Location) -> int | None:
                 raise InputError(f"{place} is not a regular file; replace it by one.")
             return status.st_size if stat.S_ISREG(status.st_mode) else None
         system, path = filesystem(str(place))
-        found = system.info(path)
+        info = system.info(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found["size"] if found["type"] == "file" else None
+    return info["size"] if info["type"] == "file" else None
 
 
 def is_folder(place: Location) -> bool:
-    """Whether there is a folder, or anything below this URL."""
+    """Whether the folder exists, or anything below this URL."""
     if not is_url(place):
         return Path(place).is_dir()
     system, path = filesystem(str(place))
@@ -101,20 +101,22 @@ def is_folder(place: Location) -> bool:
 
 
 def make_folder(place: Location) -> None:
-    """Make a folder, and those above it; object stores need none."""
+    """Create a folder and its parents; object stores need none."""
     if not is_url(place):
         Path(place).mkdir(parents=True, exist_ok=True)
 
 
 def names(folder: Location, kind: Literal["file", "directory"] = "file") -> list[str]:
-    """Names of the files, or of the folders, directly in a folder, sorted; none when there is no folder."""
+    """Names of the files, or of the folders, directly in a folder, sorted; none if the folder is missing."""
     try:
         if not is_url(folder):
-            here = Path(folder).iterdir()
-            return sorted(path.name for path in here if (path.is_file() if kind == "file" else path.is_dir()))
+            paths = Path(folder).iterdir()
+            return sorted(
+                item.name for item in paths if (item.is_file() if kind == "file" else item.is_dir())
+            )
         system, path = filesystem(str(folder))
-        found = [item["name"] for item in system.ls(path, detail=True) if item["type"] == kind]
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+        paths_of_kind = [item["name"] for item in system.ls(path, detail=True) if item["type"] == kind]
+        return sorted(name.rstrip("/").rpartition("/")[2] for name in paths_of_kind)
     except FileNotFoundError:
         return []
 
@@ -151,8 +153,8 @@ def write_atomic(place: Location, data: bytes | str) -> None:
     """Write a file that appears under its name only when it is complete.
 
     Args:
-        place: Where the file is to be; its folder must exist.
-        data: Its content; text is written as UTF-8.
+        place: Final path or URL; the folder of a path must exist.
+        data: The content; text is written as UTF-8.
     """
     content = data.encode() if isinstance(data, str) else data
     if is_url(place):

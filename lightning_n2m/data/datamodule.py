@@ -42,15 +42,15 @@ class AudioDataModule(LightningDataModule):
         validation_clips: Clips on which validation and prediction run, always the same; at least one for
             each rank.
         seed: Seed of order, crops and captions.
-        pseudo_labels: Share of captions that are pseudo-labels, where a clip has both these and texts of its
-            own; all texts count alike, as in the paper, when null.
+        pseudo_labels: Share of captions that are pseudo-labels, where a clip has both pseudo-labels and texts
+            of its own; all texts are drawn equally often, as in the paper, when null.
         tag_orders: Fixed orders in which the tags of a clip are joined, so that ``python -m data_pipeline
             derive-text`` can encode every caption before training; a new order each time, as in the paper,
             when null.
         text_vectors: Sub-folder of the shards with what ``derive-text`` computed. It is used where it exists,
             and must be of the stage's text encoder; null to encode every caption during training.
-        cache: Folder that keeps shards which come from URLs; null to read them anew in each epoch.
-        cache_gigabytes: What the cache may take; unbounded when null.
+        cache: Folder for local copies of shards from URLs; null to download them again in each epoch.
+        cache_gigabytes: Upper limit of the cache; unlimited when null.
     """
 
     def __init__(

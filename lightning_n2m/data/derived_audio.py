@@ -142,8 +142,9 @@ def _view(data: bytes) -> np.ndarray:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
     except Exception as error:  # NumPy evaluates the header as a Python literal, which raises many kinds
         raise ValueError("the header of its array is damaged") from error
+    offset = stream.tell()  # prose: allow
     if len(shape) != 2 or dtype != np.int16 or fortran_order:
         raise ValueError(f"its array has the shape {shape} and type {dtype}, not (steps, channels) of int16")
-    if min(shape) < 1 or math.prod(shape) * 2 != len(data) - stream.tell():
+    if min(shape) < 1 or math.prod(shape) * 2 != len(data) - offset:
         raise ValueError(f"its array states the shape {shape}, which its {len(data)} bytes do not hold")
-    return np.frombuffer(data, np.int16, offset=stream.tell()).reshape(shape)
+    return np.frombuffer(data, np.int16, offset=offset).reshape(shape)

@@ -1,4 +1,4 @@
-"""Several sources as one stream, each with its share: exact, and a pure function of the seed."""
+"""Several sources as one stream with exact shares, as a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ _BLOCK = 64  # Clips within which shares are exact, up to one clip.
 
 @dataclass(frozen=True)
 class Mixture:
-    """Clips of several orders, dealt by weight.
+    """Clips of several sources, distributed by weight.
 
-    The stream is cut into blocks. How many clips of a block come from which source follows from the
-    weights alone (what rounding takes from one block, the next gives back), only their order within the
-    block is drawn. So the place of every source at any position of the stream is known without
-    reading, which is what resuming needs.
+    The stream is divided into blocks. The number of clips of each source in a block follows from the weights
+    alone, and rounding errors do not add up from block to block; only the order within a block is random.
+    So the position of every source at any point of the stream is known without reading, as resuming needs.
 
     Args:
         orders: The sources' own orders.
-        weights: Their weights, of any sum.
+        weights: Their weights; the sum may be any number.
         seed: Seed of the order.
         stream: Number of the stream.
     """
@@ -37,29 +36,30 @@ class Mixture:
     stream: int
 
     def before(self, block: int) -> list[int]:
-        """Clips of each source in all blocks before this one."""
+        """Number of clips of each source in all blocks before one."""
         total = math.fsum(self.weights)
         shares = [weight / total for weight in itertools.accumulate(self.weights)]
         edges = [0, *(math.floor(share * block * _BLOCK) for share in shares[:-1]), block * _BLOCK]
         return [high - low for low, high in itertools.pairwise(edges)]
 
     def block(self, number: int) -> list[int]:
-        """Numbers of the sources that the clips of a block come from."""
+        """Source of each clip of a block."""
         counts = zip(self.before(number), self.before(number + 1), strict=True)
-        dealt = [source for source, (low, high) in enumerate(counts) for _ in range(high - low)]
-        random.Random(derive_seed(self.seed, "mixture", self.stream, number)).shuffle(dealt)
-        return dealt
+        sources = [source for source, (low, high) in enumerate(counts) for _ in range(high - low)]
+        random.Random(derive_seed(self.seed, "mixture", self.stream, number)).shuffle(sources)
+        return sources
 
     def clips(self, skip: int) -> Iterator[RawClip]:
-        """The clips of the stream without end, from the ``skip``-th on; what is skipped is not read."""
+        """The clips of the stream without end, from number ``skip`` on; skipped clips are not read."""
         if len(self.orders) == 1:
             yield from self.orders[0].clips(skip)
         number, inside = divmod(skip, _BLOCK)
-        dealt = self.block(number)
-        places = [before + dealt[:inside].count(s) for s, before in enumerate(self.before(number))]
-        streams = [order.clips(place) for order, place in zip(self.orders, places, strict=True)]
+        sources = self.block(number)
+        # Clips that each source has given in earlier blocks and in the first part of this one.
+        positions = [before + sources[:inside].count(s) for s, before in enumerate(self.before(number))]
+        streams = [order.clips(position) for order, position in zip(self.orders, positions, strict=True)]
         while True:
-            for source in dealt[inside:]:
+            for source in sources[inside:]:
                 yield next(streams[source])
             number, inside = number + 1, 0
-            dealt = self.block(number)
+            sources = self.block(number)

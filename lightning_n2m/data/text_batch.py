@@ -38,13 +38,13 @@ def pack(texts: Sequence[str], budget: int, count_tokens: Callable[[str], int]) 
 
 
 class TextBatch:
-    """Draws the caption of a clip: each long text is one element, packed short ones one more each.
+    """Draws the caption of a clip: each long text is an element, and so is each piece of short texts.
 
     Args:
         budget: Token length of a piece (table 2), without special tokens.
         count_tokens: Length of a text in the encoder's tokens.
-        pseudo_labels: Share of draws from the pseudo-labels alone, the others being from what came with
-            the track alone. As in the paper when null: all are elements of one batch.
+        pseudo_labels: Share of draws from the pseudo-labels only; the other draws are from the track's own
+            texts only. All are elements of one batch, as in the paper, when null.
         tag_orders: Orders in which the short texts of a clip are joined, fixed for each clip; a new order
             each time, as in the paper, when null. A finite number lets `drawable` list all captions.
 

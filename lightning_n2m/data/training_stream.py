@@ -1,9 +1,9 @@
-"""The training stream: which clip comes when is a pure function of (seed, epoch, rank, worker).
+"""The training stream: the order of clips is a pure function of (seed, epoch, rank, worker).
 
-Every loader worker of every rank reads streams of its own, without end. A stream is known by its
-number alone; resuming computes where it stands from the shards' counts, opens the shard it stopped
-in, and goes on with the very next clip. Ranks can never get different numbers of batches, since no
-stream ever ends.
+Every loader worker of every rank reads streams of its own, without end. A stream is identified by its
+number; a resumed run computes its position from the clip counts of the shards, opens the shard in which
+the earlier run stopped, and continues with the next clip. Ranks never get different numbers of batches,
+because no stream ends.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from lightning_n2m.errors import InputError
 
 
 class TrainingStream(IterableDataset):
-    """Endless examples for one rank, dealt to its loader workers.
+    """Examples without end for one rank, distributed over its loader workers.
 
-    Batches of a rank come from its workers in turn, so that batch ``j`` is the work of worker
-    ``j mod workers``; that holds for a resumed run too, which begins with the worker whose turn it is.
+    Batches of a rank come from its workers in turn: batch ``j`` comes from worker ``j mod workers``. A
+    resumed run begins with the worker whose turn it is.
 
     Args:
         files: All shards of the training split, or several sources with weights.
-        decoder: Makes an example of a clip.
+        decoder: Turns a clip into an example.
         batch_size: Clips in a batch of this rank.
         rank: Rank of this process.
         world_size: Number of processes.
         workers: Loader workers of each rank; 0 counts as one.
         streams: Streams for each worker over all ranks, a multiple of the world size. The order of the
-            data depends on it and not on the world size, so that a run which fixes it may go on with
+            data depends on it and not on the world size, so that a run which fixes it can resume on
             more or fewer ranks. The world size when null.
         seed: Seed of the order.
         group: Shards whose clips are shuffled together.
-        start: Batches that this rank has already had.
+        start: Batches that this rank has already read.
 
     Raises:
-        InputError: if there are fewer shards than streams, or a batch cannot be dealt evenly.
+        InputError: if there are fewer shards than streams, or the streams cannot fill a batch evenly.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class TrainingStream(IterableDataset):
         needed = self.streams * self.workers
         if self.streams % world_size:
             raise InputError(
-                f"data.streams is {self.streams}, no multiple of the {world_size} ranks; choose a multiple."
+                f"data.streams is {self.streams}, not a multiple of the {world_size} ranks; choose a "
+                "multiple."
             )
         fewest = min((source.files for source in self.sources), key=len)
         if len(fewest) < needed:
@@ -81,7 +82,7 @@ class TrainingStream(IterableDataset):
             )
         if batch_size % (self.streams // world_size):
             raise InputError(
-                f"data.batch_size {batch_size} cannot be dealt evenly from {self.streams // world_size} "
+                f"data.batch_size {batch_size} cannot be filled evenly from {self.streams // world_size} "
                 "streams a rank; choose a multiple."
             )
 
@@ -90,7 +91,7 @@ class TrainingStream(IterableDataset):
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.start) % self.workers
         own = range(self.rank, self.streams, self.world_size)
-        done = (self.start + self.workers - 1 - worker) // self.workers  # batches of this worker so far
+        done = (self.start + self.workers - 1 - worker) // self.workers  # finished batches of this worker
         position = done * self.batch_size // len(own)
         numbers = [worker * self.streams + s for s in own]
         total = self.streams * self.workers

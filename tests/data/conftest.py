@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 
@@ -81,3 +82,13 @@ def raw_clip() -> Callable[..., RawClip]:
         return RawClip(clip, encode(noise(0, seconds), 24_000) if audio is None else audio, captions, "a.tar")
 
     return make
+
+
+@pytest.fixture
+def remote(build):
+    """The same shards on this machine and and their URL in a file system in memory."""
+    folder = build([3, 2, 4, 1], captions=True)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/far/shards", recursive=True)
+    yield folder, "memory://far/shards"
+    memory.rm("/far", recursive=True)

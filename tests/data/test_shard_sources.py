@@ -1,15 +1,11 @@
-"""Several sources by weight, derived forms in the place of masters, and shards from far away."""
+"""Several sources by weight, derived forms in place of masters, and shards behind URLs."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
-import shutil
 from collections import Counter
-from pathlib import Path
 
-import fsspec
 import pytest
 import torch
 
@@ -20,7 +16,7 @@ from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.derived_audio import TrainingFormat
 from lightning_n2m.data.mixture import Mixture
 from lightning_n2m.data.schema import Captions, read_index
-from lightning_n2m.data.shard_reader import ShardFile, read_shard
+from lightning_n2m.data.shard_reader import read_shard
 from lightning_n2m.data.shard_sources import find_sources
 from lightning_n2m.data.stream_order import StreamOrder
 from lightning_n2m.data.training_stream import TrainingStream
@@ -65,7 +61,7 @@ def test_a_mixture_is_a_pure_function_of_the_seed_and_resumes_anywhere(build):
         assert drawn(sources, 300 - start, start) == whole[start:], start
 
 
-def test_each_source_goes_through_all_its_clips_before_any_comes_again(build):
+def test_each_source_gives_all_its_clips_before_any_is_repeated(build):
     weights = {str(build([7, 3], "a")): 2, str(build([4, 2], "b")): 1}
     keys = drawn(find_sources(weights, "train"), 120)
     for name, clips in (("a", 10), ("b", 6)):
@@ -82,7 +78,7 @@ def test_ranks_of_a_mixture_share_an_epoch_without_overlap(build):
     assert not set(ranks[0]) & set(ranks[1])
 
 
-def test_what_is_skipped_in_a_mixture_is_not_read(build, monkeypatch):
+def test_skipped_clips_of_a_mixture_are_not_read(build, monkeypatch):
     files = [find_sources(str(build([4] * 4, name)), "train")[0].files for name in "ab"]
     opened = []
     monkeypatch.setattr(
@@ -93,7 +89,7 @@ def test_what_is_skipped_in_a_mixture_is_not_read(build, monkeypatch):
     assert len(opened) <= 2
 
 
-def test_a_weight_that_is_none_is_refused(build):
+def test_a_weight_that_is_not_above_zero_is_refused(build):
     folder = str(build([1]))
     for weight in (0, -1, float("nan")):
         with pytest.raises(InputError, match="one above 0"):
@@ -124,9 +120,9 @@ def derived(build):
 def test_a_stage_gets_the_same_from_derived_shards_as_from_their_masters(derived, form):
     decoder = ClipDecoder(form.sample_rate, 0.32, None, 0, False, form.mel)
     batches = []
-    for asked in (form, None):
-        (source,) = find_sources(str(derived), "train", asked)
-        assert {file.path.parent.name for file in source.files} == {form.name if asked else "shards"}
+    for wanted_form in (form, None):
+        (source,) = find_sources(str(derived), "train", wanted_form)
+        assert {file.path.parent.name for file in source.files} == {form.name if wanted_form else "shards"}
         batches.append(list(itertools.islice(TrainingStream([source], decoder, 1), 12)))
     for one, other in zip(*batches, strict=True):
         assert (one["key"], one["number"]) == (other["key"], other["number"])
@@ -165,26 +161,16 @@ def test_a_form_of_other_shards_is_refused_and_of_other_settings_not_used(derive
 
 
 @pytest.mark.parametrize("form", ["24000", "0", "x", "-5", "3200.5"])
-def test_what_is_no_form_is_refused(derived, form, capsys):
+def test_a_wrong_name_of_a_form_is_refused(derived, form, capsys):
     assert main(["shard", "--output", str(derived), f"--derive={form}"]) == 2
     assert "'mel'" in capsys.readouterr().err
 
 
-# From far away -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def remote(build):
-    """The same shards on this machine and behind a URL."""
-    folder = build([3, 2, 4, 1], captions=True)
-    memory = fsspec.filesystem("memory")
-    memory.put(str(folder), "/far/shards", recursive=True)
-    yield folder, "memory://far/shards"
-    memory.rm("/far", recursive=True)
+# Shards behind URLs -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_shards_behind_a_url_give_what_those_of_a_folder_give(remote, cached, tmp_path):
+def test_shards_behind_a_url_give_the_same_clips_as_in_a_folder(remote, cached, tmp_path):
     folder, url = remote
     cache = Cache(str(tmp_path / "cache")) if cached else None
     decoder = ClipDecoder(24_000, 0.05, None)
@@ -196,48 +182,3 @@ def test_shards_behind_a_url_give_what_those_of_a_folder_give(remote, cached, tm
         assert torch.equal(one["audio"], other["audio"])
     kept = sorted(path.stem for path in (tmp_path / "cache").glob("*"))
     assert kept == (sorted(shard.sha256 for shard in read_index(folder).shards) if cached else [])
-
-
-def test_a_cached_shard_is_not_fetched_again(remote, tmp_path):
-    _, url = remote
-    cache = Cache(str(tmp_path / "cache"))
-    (source,) = find_sources(url, "train", cache=cache)
-    first = [raw.clip.key for file in source.files for raw in read_shard(file)]
-    fsspec.filesystem("memory").rm([f"/far/shards/{file.shard.name}" for file in source.files])
-    assert [raw.clip.key for file in source.files for raw in read_shard(file)] == first
-
-
-def test_what_arrives_damaged_is_not_kept(remote, tmp_path):
-    _, url = remote
-    cache = Cache(str(tmp_path / "cache"))
-    (source,) = find_sources(url, "train", cache=cache)
-    fsspec.filesystem("memory").pipe_file(f"/far/shards/{source.files[0].shard.name}", b"something else")
-    with pytest.raises(InputError, match="differs from its index"):
-        list(read_shard(source.files[0]))
-    assert list(Path(cache.folder).iterdir()) == []
-
-
-def test_a_full_cache_drops_what_was_not_read_for_longest(remote, tmp_path):
-    _, url = remote
-    (source,) = find_sources(url, "train")
-    sizes = [file.shard.bytes for file in source.files]
-    cache = Cache(str(tmp_path / "cache"), (sizes[0] + sizes[1] + sizes[2]) / 1e9)
-    files = [dataclasses.replace(file, cache=cache) for file in source.files]
-    for age, file in enumerate(files[:3]):
-        list(read_shard(file))
-        os.utime(tmp_path / "cache" / f"{file.shard.sha256}.tar", (age, age))
-    list(read_shard(files[0]))  # now the one that was read last
-    list(read_shard(files[3]))
-    kept = {path.stem for path in (tmp_path / "cache").iterdir()}
-    assert files[1].shard.sha256 not in kept
-    assert {files[0].shard.sha256, files[3].shard.sha256} <= kept
-
-
-def test_a_shard_file_reads_from_its_folder_whatever_the_cache(build, tmp_path):
-    folder = build([2])
-    file = ShardFile(folder, read_index(folder).shards[0], cache=Cache(str(tmp_path / "cache")))
-    assert len(list(read_shard(file))) == 2
-    assert not (tmp_path / "cache").exists()
-    shutil.rmtree(folder)
-    with pytest.raises(InputError, match="damaged after 0 clips"):
-        list(read_shard(file))

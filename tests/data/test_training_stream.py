@@ -29,7 +29,7 @@ def name_only(raw, number):
 
 @pytest.fixture
 def run(monkeypatch):
-    """The first batches of one rank, as a loader with so many workers would deal them."""
+    """The first batches of one rank, in the order of a loader with some number of workers."""
 
     def run(files, batches, batch_size=4, workers=0, decoder=name_only, **options):
         current = SimpleNamespace(id=0)
@@ -334,17 +334,17 @@ def test_validation_sees_the_same_clips_every_time(build):
     fixed = FixedClips(files, name_only, 6)
     assert [e["number"] for e in fixed] == list(range(6))
     assert list(fixed) == list(fixed)
-    # 12 clips, every second one: all shards are heard.
+    # 12 clips, every second one: all shards are read.
     every = [raw.clip.key for file in files for raw in read_shard(file)]
     assert [e["key"] for e in fixed] == every[::2]
 
 
 @pytest.mark.parametrize(
-    ("asked", "world", "each"), [(6, 2, 3), (7, 2, 3), (100, 5, 2), (12, 3, 4), (5, 5, 1)]
+    ("wanted", "world", "each"), [(6, 2, 3), (7, 2, 3), (100, 5, 2), (12, 3, 4), (5, 5, 1)]
 )
-def test_validation_clips_are_dealt_evenly_over_the_ranks(build, asked, world, each):
+def test_validation_clips_are_dealt_evenly_over_the_ranks(build, wanted, world, each):
     files = find_shards([build([3, 4, 5])], "train")
-    ranks = [list(FixedClips(files, name_only, asked, rank, world)) for rank in range(world)]
+    ranks = [list(FixedClips(files, name_only, wanted, rank, world)) for rank in range(world)]
     assert [len(rank) for rank in ranks] == [each] * world
     numbers = sorted(e["number"] for rank in ranks for e in rank)
     assert numbers == list(range(each * world))

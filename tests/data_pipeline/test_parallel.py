@@ -95,7 +95,7 @@ def fall(number: int) -> int:
     return number
 
 
-def test_a_killed_worker_ends_the_run_with_a_sentence() -> None:
+def test_a_killed_worker_ends_the_run_with_one_line() -> None:
     with pytest.raises(InputError, match="run the same command again"):
         list(run(fall, range(8), workers=2))
 
@@ -217,9 +217,7 @@ def test_a_renumbered_stream_decodes_as_before() -> None:
     ("length", "spacing", "wanted"),
     [(100, 0, [5, 35, 65]), (100, 5, [0, 35, 70]), (100, 20, [10, 60]), (400, 10, None), (30, 60, [0])],
 )
-def test_clips_keep_the_distance_that_is_asked_for(
-    length: float, spacing: float, wanted: list | None
-) -> None:
+def test_clips_keep_the_given_spacing(length: float, spacing: float, wanted: list | None) -> None:
     track = Track("0" * 16, "", 24_000, 24_000 * length)
     found = Cutting(6, 30.0, spacing).starts(track)
     assert np.allclose(np.diff(found), 30 + spacing)

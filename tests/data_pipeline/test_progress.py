@@ -16,6 +16,7 @@ from data_pipeline.progress import progress
 def test_a_log_gets_a_line_in_every_interval_even_if_no_unit_finishes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_FIRST_SECONDS", 0.01)
     monkeypatch.setattr(module, "_LINE_SECONDS", 0.1)
     with progress("sharding", 10, "clips", done=4) as report:
         time.sleep(0.55)
@@ -28,7 +29,7 @@ def test_a_log_gets_a_line_in_every_interval_even_if_no_unit_finishes(
 
 def test_units_of_a_log_do_not_each_print_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("sharding", 1000, "clips") as report:
-        for _ in range(999):
+        for _ in range(1000):
             report()
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -36,7 +37,7 @@ def test_units_of_a_log_do_not_each_print_a_line(capsys: pytest.CaptureFixture[s
 def test_an_error_stops_the_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LINE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_FIRST_SECONDS", 0.02)
     with pytest.raises(ValueError, match="stop"), progress("sharding", 10, "clips"):
         raise ValueError("stop")
     capsys.readouterr()

@@ -49,7 +49,7 @@ def shards(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_the_index_tells_the_truth(manifest: Path, shards: Path) -> None:
+def test_the_index_matches_its_shards(manifest: Path, shards: Path) -> None:
     index = read_index(shards)
     assert sum(item.clips for item in index.shards) == 12 * 3
     assert (index.sample_rate, index.clip_seconds) == (SAMPLE_RATE, 8.0)
@@ -71,7 +71,7 @@ def test_a_clip_is_its_part_of_the_resampled_track_with_its_metadata(manifest: P
     for name in sorted(found):
         if name.endswith(".flac"):
             continue
-        clip, heard = Clip.from_json(found[name]), samples(found[name.replace(".json", ".flac")])
+        clip, samples_of_clip = Clip.from_json(found[name]), samples(found[name.replace(".json", ".flac")])
         track = tracks[clip.track_id]
         assert (clip.title, clip.genres, clip.truth) == (track.title, track.genres, track.truth)
         assert (clip.descriptions, clip.licence, clip.source) == (
@@ -83,8 +83,8 @@ def test_a_clip_is_its_part_of_the_resampled_track_with_its_metadata(manifest: P
         whole = audio_io.read(track.path)
         wanted = audio_io.to_mono(resample_file(whole.samples, whole.sample_rate, SAMPLE_RATE))[0].numpy()
         first = round(clip.start_s * SAMPLE_RATE)
-        assert len(heard) == 8 * SAMPLE_RATE
-        assert np.abs(heard - wanted[first : first + len(heard)]).max() < 2e-4
+        assert len(samples_of_clip) == 8 * SAMPLE_RATE
+        assert np.abs(samples_of_clip - wanted[first : first + len(samples_of_clip)]).max() < 2e-4
 
 
 @pytest.mark.parametrize("rate", [44_100, 48_000, 22_050, 16_000])
@@ -111,9 +111,9 @@ def test_cuts_at_other_rates_fall_on_the_sample(rate: int, tmp_path: Path) -> No
     for clip in clips:
         when = clip.start_s + np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
         wanted = 0.4 * np.sin(2 * np.pi * 440 * when) + 0.2 * np.sin(2 * np.pi * 1234.5 * when)
-        heard = samples(found[f"{clip.key}.flac"])
+        samples_of_clip = samples(found[f"{clip.key}.flac"])
         # To the very edges: a clip is cut out of resampled music, not resampled after the cut.
-        assert np.abs(heard - wanted).max() < 1e-3
+        assert np.abs(samples_of_clip - wanted).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -150,12 +150,13 @@ def test_every_split_has_shards_of_its_own(manifest: Path, tmp_path: Path) -> No
 
 
 def test_a_split_that_the_collection_assigns_is_kept(music: Path, tmp_path: Path) -> None:
-    told = tmp_path / "told.jsonl"
-    told.write_text(
+    table = tmp_path / "table.jsonl"
+    table.write_text(
         '{"path": "waltz/piece.ogg", "split": "test"}\n{"path": "hymn/piece.ogg", "split": "validation"}\n'
     )
     manifest = tmp_path / "manifest.jsonl"
-    arguments = ["--source", str(music), "--metadata", str(told), "--workers", "1", "--output", str(manifest)]
+    arguments = ["--source", str(music), "--metadata", str(table), "--workers", "1"]
+    arguments += ["--output", str(manifest)]
     assert main(["manifest", *arguments]) == 0
     output = tmp_path / "shards"
     assert shard(manifest, output, *SHORT, "--validation", "0", "--test", "0") == 0
@@ -168,15 +169,13 @@ def test_a_split_that_the_collection_assigns_is_kept(music: Path, tmp_path: Path
     assert main(["verify", "--shards", str(output)]) == 0
 
 
-def test_a_split_that_there_is_not_is_refused(
-    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = tmp_path / "told.jsonl"
-    told.write_text('{"path": "waltz/piece.ogg", "split": "eval"}\n')
-    arguments = ["--source", str(music), "--metadata", str(told), "--output", str(tmp_path / "m.jsonl")]
+def test_an_unknown_split_is_refused(music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.jsonl"
+    table.write_text('{"path": "waltz/piece.ogg", "split": "eval"}\n')
+    arguments = ["--source", str(music), "--metadata", str(table), "--output", str(tmp_path / "m.jsonl")]
     assert main(["manifest", *arguments]) == 2
     assert (
-        "told.jsonl, line 1, 'split' is 'eval'; give one of train, validation, test"
+        "table.jsonl, line 1, 'split' is 'eval'; give one of train, validation, test"
         in capsys.readouterr().err
     )
 
@@ -205,7 +204,7 @@ def test_the_place_of_the_music_changes_no_byte(clips: Path, shards: Path, tmp_p
     assert tree(tmp_path / "shards") == tree(shards)
 
 
-def test_a_killed_job_goes_on_where_it_was(manifest: Path, shards: Path, tmp_path: Path) -> None:
+def test_a_killed_job_resumes(manifest: Path, shards: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -258,7 +257,7 @@ def test_other_settings_are_refused(manifest: Path, shards: Path, capsys: pytest
     assert tree(shards) == before
 
 
-def test_a_track_that_went_bad_is_named_and_the_run_goes_on(music: Path, tmp_path: Path) -> None:
+def test_a_track_that_became_unreadable_is_named_and_the_run_continues(music: Path, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").parent.mkdir(exist_ok=True)
     main(["manifest", "--source", str(music), "--output", str(tmp_path / "m.jsonl"), "--workers", "1"])
     (music / "waltz/piece.ogg").write_bytes(b"overwritten")

@@ -1,4 +1,4 @@
-"""verify finds whatever would harm training; stats tells the truth."""
+"""verify reports what training cannot read; stats counts what the shards hold."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ NAN = torch.full((1, 8 * 24_000), torch.nan)
         ),
     ],
 )
-def test_harm_inside_a_shard_is_found(
+def test_damage_inside_a_shard_is_found(
     edit: Callable[[Members], Members], reason: str, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = change(copy, edit)
@@ -123,16 +123,16 @@ def test_one_flipped_bit_is_found(copy: Path, capsys: pytest.CaptureFixture[str]
     assert any("checksum" in item["problem"] for item in problems(copy, capsys))
 
 
-def test_harm_between_shards_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_between_shards_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = read_index(copy)
     first, second, third = index.shards[:3]
     (copy / first.captions_name).write_text(Captions("0" * 16 + "-00").to_json() + "\n")
     (copy / third.name).unlink()
     shutil.copy(copy / second.name, copy / "audio-999999.tar")
-    twin = dataclasses.replace(second, name="audio-999998.tar")
-    shutil.copy(copy / second.name, copy / twin.name)
+    repeated = dataclasses.replace(second, name="audio-999998.tar")
+    shutil.copy(copy / second.name, copy / repeated.name)
     moved = dataclasses.replace(second, split="test" if second.split != "test" else "train")
-    write_index(copy, (first, moved, third, *index.shards[3:], twin))
+    write_index(copy, (first, moved, third, *index.shards[3:], repeated))
     found = [(item["shard"], item["problem"]) for item in problems(copy, capsys)]
     for name, reason in (
         (first.name, "labels 0000000000000000-00"),
@@ -174,7 +174,7 @@ def test_two_processes_find_the_same(copy: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["problems"] == one
 
 
-def test_stats_tell_what_the_manifest_says(shards: Path, manifest: Path, tmp_path: Path) -> None:
+def test_statistics_match_the_manifest(shards: Path, manifest: Path, tmp_path: Path) -> None:
     label = Captions(f"{read_manifest(manifest)[0].track_id}-00", ("A <b>bold</b> tune.",), ("$x", "y"))
     labelled = Path(shutil.copytree(shards, tmp_path / "labelled"))
     for shard in read_index(labelled).shards:
