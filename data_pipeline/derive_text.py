@@ -8,8 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from data_pipeline.progress import progress
-from lightning_n2m.data.caption_vectors import TEXT_FOLDER, derive_text_vectors, drawable_captions
-from lightning_n2m.data.schema import read_index
+from lightning_n2m.data.schema import TEXT_FOLDER, read_index
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import join, locate
 
@@ -45,7 +44,7 @@ def derive_text(
     """
     import torch
 
-    from lightning_n2m.data.caption_vectors import build_encoder
+    from lightning_n2m.data.caption_vectors import build_encoder, derive_text_vectors, drawable_captions
     from lightning_n2m.data.text_batch import TextBatch
 
     text, data = _read_recipe(recipe)

@@ -22,8 +22,6 @@ from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import Location, join, locate, make_folder, remove_partial_files, size
 
-TEXT_FOLDER = "text"
-
 
 def drawable_captions(shards: Location, texts: TextBatch, report: Callable[[int], None]) -> list[str]:
     """Every caption that training can draw from a shard folder, once each; the null text is one of them.

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.conditioning.text_vectors import open_text_vectors
 from lightning_n2m.data.cache import Cache
-from lightning_n2m.data.caption_vectors import TEXT_FOLDER
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.data_loader import Loader
 from lightning_n2m.data.derived_audio import TrainingFormat
+from lightning_n2m.data.schema import TEXT_FOLDER
 from lightning_n2m.data.shard_sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.training_stream import FixedClips, TrainingStream

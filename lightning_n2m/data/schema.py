@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 SAMPLE_RATE = 24_000
 INDEX = "index.json"
+TEXT_FOLDER = "text"  # Sub-folder of the text vectors that `derive-text` computes.
 FORMAT = 1
 # Endings under which a shard may hold a clip; arrays are derived forms.
 AUDIO_FORMATS = ("flac", "opus", "ogg", "wav", "npy")

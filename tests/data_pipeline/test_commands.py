@@ -111,5 +111,5 @@ def test_help_is_made_of_docstrings_and_comes_without_torch(command: str) -> Non
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    main_option = "shards SHARDS" if command in ("verify", "label") else "output OUTPUT"
+    main_option = "shards SHARDS" if command in ("verify", "label", "derive-text") else "output OUTPUT"
     assert re.search(rf"--{main_option} +[A-Z]\w+", run.stdout), "no description out of the docstring"

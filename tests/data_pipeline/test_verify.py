@@ -21,7 +21,9 @@ from data_pipeline.__main__ import main
 from data_pipeline.scan.track import read_manifest
 from data_pipeline.shards.shard_stats import bandwidth
 from lightning_n2m.audio.io import encode
+from lightning_n2m.data.derived_audio import to_bytes
 from lightning_n2m.data.schema import Captions, Index, Shard, read_index
+from tests.data_pipeline.conftest import tree
 
 Members = list[tuple[str, bytes]]
 
@@ -165,6 +167,87 @@ def test_derived_forms_are_read_too(form: str, copy: Path, capsys: pytest.Captur
     (copy / form / name).unlink()
     assert main(["shard", "--output", str(copy), "--derive", form, "--workers", "2"]) == 0
     assert problems(copy, capsys) == []
+
+
+def edit_index(path: Path, edit: Callable[[dict], object]) -> None:
+    values = json.loads(path.read_text())
+    edit(values)
+    path.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda index: index["settings"].update(parents="0" * 64), "derived from other shards"),
+        (lambda index: index["shards"].pop(), "other names, splits or clips"),
+        (lambda index: index["shards"][0].update(split="test"), "other names, splits or clips"),
+        (lambda index: index["settings"].update(sample_rate=1600), "describes the form 1600"),
+        (lambda index: index.update(sample_rate=16_000), "at 16000 Hz"),
+        (lambda index: index["settings"].pop("sample_rate"), "describe no form"),
+        (lambda index: index["settings"].update(mel={"hop": 0}), "hop"),
+        (lambda index: index["shards"][0].update(name="../../x.tar"), "name"),
+    ],
+)
+def test_a_derived_index_that_training_would_refuse_is_found(
+    edit: Callable[[dict], object], reason: str, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["shard", "--output", str(copy), "--derive", "3200", "--workers", "1"]) == 0
+    edit_index(copy / "3200/index.json", edit)
+    found = problems(copy, capsys)
+    assert any(reason in item["problem"] for item in found), found
+
+
+def test_a_derived_clip_of_another_length_is_found(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shard", "--output", str(copy), "--derive", "3200", "--workers", "1"]) == 0
+    short = to_bytes(torch.zeros(1, 8 * 3200 - 1))
+    name = change(copy / "3200", lambda found: [(found[0][0], short), *found[1:]])
+    assert any(
+        item["shard"] == f"3200/{name}" and "(25599, 1)" in item["problem"] for item in problems(copy, capsys)
+    )
+
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\"'"
+
+
+def test_a_page_of_hostile_titles_shows_them_as_text(copy: Path, tmp_path: Path) -> None:
+    def rename(found: Members) -> Members:
+        fields = {"title": HOSTILE, "licence": HOSTILE, "genres": [HOSTILE], "tags": ["$\\frac{"]}
+        return [
+            (name, json.dumps(json.loads(data) | fields).encode() if name.endswith(".json") else data)
+            for name, data in found
+        ]
+
+    index = read_index(copy)
+    write_index(copy, index.shards[:1])
+    change(copy, rename)
+    page = tmp_path / "page"
+    assert main(["stats", "--shards", str(copy), "--output", str(page), "--workers", "1"]) == 0
+    text = (page / "index.html").read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("command", ["stats", "verify", "derive"])
+def test_a_key_with_a_path_writes_nothing_outside(
+    command: str, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def move(found: Members) -> Members:
+        fields = json.loads(found[1][1]) | {"track_id": "../../escaped"}
+        clip = "../../escaped-00"
+        return [(f"{clip}.flac", found[0][1]), (f"{clip}.json", json.dumps(fields).encode()), *found[2:]]
+
+    change(copy, move)
+    before = set(tree(tmp_path))
+    arguments = {
+        "stats": ["stats", "--shards", str(copy), "--output", str(tmp_path / "page" / "deep" / "er")],
+        "verify": ["verify", "--shards", str(copy)],
+        "derive": ["shard", "--output", str(copy), "--derive", "3200"],
+    }[command]
+    assert main([*arguments, "--workers", "1"]) == 2
+    assert "track_id" in capsys.readouterr().err
+    assert not [name for name in set(tree(tmp_path)) - before if "escaped" in name]
 
 
 def test_two_processes_find_the_same(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
