@@ -29,7 +29,8 @@ from lightning_n2m.data.prompts import Prompts
 from lightning_n2m.data.schema import Captions, read_captions, read_index
 from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.evaluation.metric import MetricValue, read_metrics, write_metrics
-from lightning_n2m.stages.bundle import build_stage, load_stage, read_checkpoint, read_config
+from lightning_n2m.stages.bundle import build_stage, load_stage, read_config
+from lightning_n2m.stages.bundle_weights import read_checkpoint
 from tests.integration.fuzzing import Reader
 from tests.paths import CLIPS, ROOT
 
