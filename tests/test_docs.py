@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import lightning_n2m
 from data_pipeline.__main__ import main as data_pipeline_main
 from lightning_n2m.cli.main import main as n2m_main
 from tests.paths import ROOT
@@ -71,8 +70,6 @@ def test_readme_is_one_page():
 def test_python_examples_run(page, tmp_path):
     """The blocks of a page run in order, as one program, in a folder that has the starter weights."""
     code = "\n".join(blocks(page, "python"))
-    if "from_pretrained" in code and not hasattr(lightning_n2m, "from_pretrained"):
-        pytest.skip("from_pretrained lands separately")
     for folder in ("pretrained", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     environment = {

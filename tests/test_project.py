@@ -192,7 +192,7 @@ def test_the_wheel_has_recipes_data_files_types_and_commands(tmp_path):
         str(path.relative_to(ROOT))
         for package in packages
         for path in package.rglob("*")
-        if path.suffix in (".py", ".toml", ".typed")
+        if path.suffix in (".py", ".toml", ".txt", ".typed")
     }
     assert len(recipes) > 10
     assert recipes | files <= names
