@@ -34,7 +34,11 @@ class InputError(Exception):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(printable(message))
+        text = str(message)
+        if "Original Traceback" in text:
+            # The loader raises the error of a worker again, with the worker's traceback in front of it.
+            text = text.strip().splitlines()[-1].removeprefix(f"{__name__}.InputError: ")
+        super().__init__(printable(text))
 
 
 class TrainingFailure(Exception):

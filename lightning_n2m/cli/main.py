@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from lightning_n2m.cli.help import COMMANDS, OVERVIEW
-from lightning_n2m.errors import InputError, Interrupted, TrainingFailure
+from lightning_n2m.errors import InputError, Interrupted, TrainingFailure, printable
 from lightning_n2m.stages.bundle_config import trust_package
 
 _SLOW = ("fit", "validate", "test", "predict", "ablate", "plan")
@@ -110,12 +110,6 @@ def _input_error(error: BaseException | None) -> InputError | None:
 
 
 def _print_error(message: str) -> int:
-    """Print the last line of a message and return exit code 2.
-
-    An error from a worker of the data loader arrives with the worker's traceback in front of it.
-    """
-    line = message.strip().splitlines()[-1].removeprefix("lightning_n2m.errors.InputError: ")
-    # Names from files of others may hold control characters, which would reach the terminal.
-    line = "".join(character if character.isprintable() else "?" for character in line)
-    print(f"error: {line}", file=sys.stderr)
+    """Print a message in one line and return exit code 2."""
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2

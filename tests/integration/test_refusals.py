@@ -1,4 +1,4 @@
-"""Wrong input: one clear sentence on standard error, exit code 2, no traceback, nothing lost."""
+"""Wrong input: one line on standard error, exit code 2, no traceback, nothing lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.conftest import ROOT, tiny
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must be refused; its one sentence."""
+    """Run a command that must be refused; its one line."""
     with pytest.raises(SystemExit) as stop:
         main(list(arguments))
     assert stop.value.code == 2
