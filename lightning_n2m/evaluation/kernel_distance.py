@@ -32,28 +32,37 @@ class KernelAudioDistance:
         self.bandwidth = median_distance(self.reference.flatten(0, 1))
         self.within_reference = self._mean_within(self.reference)
 
-    def __call__(self, embeddings: Tensor) -> float:
+    def __call__(self, embeddings: Tensor, paired: bool = False) -> float:
         """Unbiased squared MMD times 100; slightly negative by chance for sets of one distribution.
 
         Args:
             embeddings: Embeddings of two or more evaluated clips, ``(clips, patches, dimension)``.
+            paired: Whether clip ``i`` is a copy of reference ``i``, as a refiner's output is. Such pairs
+                depend on each other and do not count, so that a set is at distance 0 from itself.
         """
         clips = self._centred(embeddings)
         rows, columns = clips.flatten(0, 1), self.reference.flatten(0, 1)
-        between = self._kernel_sum(rows, columns) / (len(rows) * len(columns))
+        total, pairs = self._kernel_sum(rows, columns), len(rows) * len(columns)
+        if paired:
+            total -= self._same_clip_sum(clips, self.reference)
+            pairs -= len(clips) * clips.shape[1] * self.reference.shape[1]
+        between = total / pairs
         return SCALE * (self._mean_within(clips) + self.within_reference - 2 * between)
 
     def _centred(self, embeddings: Tensor) -> Tensor:
         return (embeddings.double() - self.centre.to(embeddings.device)).float()
 
-    @torch.autocast("cpu", enabled=False)
     def _mean_within(self, clips: Tensor) -> float:
         """Mean kernel value over all pairs of patches of two different clips."""
         count, patches = clips.shape[:2]
         rows = clips.flatten(0, 1)
-        same_clip = self._kernel(torch.cdist(clips, clips).square()).double().sum()
-        total = self._kernel_sum(rows, rows) - float(same_clip)
+        total = self._kernel_sum(rows, rows) - self._same_clip_sum(clips, clips)
         return total / (count * (count - 1) * patches**2)
+
+    @torch.autocast("cpu", enabled=False)
+    def _same_clip_sum(self, clips: Tensor, others: Tensor) -> float:
+        """Sum of kernel values over pairs of patches of the same clip of two sets."""
+        return float(self._kernel(torch.cdist(clips, others).square()).double().sum())
 
     @torch.autocast("cpu", enabled=False)
     def _kernel_sum(self, rows: Tensor, columns: Tensor) -> float:

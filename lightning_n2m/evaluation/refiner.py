@@ -18,7 +18,7 @@ from lightning_n2m.evaluation.embedders import Embedder
 from lightning_n2m.evaluation.frechet import frechet_distance
 from lightning_n2m.evaluation.kernel_distance import KernelAudioDistance
 from lightning_n2m.evaluation.metric import MetricValue
-from lightning_n2m.evaluation.spectral_lines import clip_spectrum, largest_line
+from lightning_n2m.evaluation.spectral_lines import MINIMUM_CLIPS, clip_spectrum, largest_line
 from lightning_n2m.evaluation.stft import stft_distance
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
@@ -126,8 +126,10 @@ def _measure(
         )
         if n > 1:
             distance = KernelAudioDistance(embedded)
-            value, upper = (distance(embed(x)) for x in (outputs, baselines))
+            value, upper = (distance(embed(x), paired=True) for x in (outputs, baselines))
             yield MetricValue(f"{name}, KAD {embedder.name}", value, 0.0, upper, False, n, evaluator)
+    if n < MINIMUM_CLIPS:
+        return
     # Super-resolution adds the band that the evaluation of the cascade, at 16 kHz, does not contain.
     line, own = (
         largest_line(torch.cat([clip_spectrum(x) for x in audio.split(BATCH)]), rate)

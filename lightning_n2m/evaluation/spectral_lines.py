@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MINIMUM_CLIPS = 8  # the median of fewer still shows notes that pieces share
 _WINDOW = 4096
 _LOWEST = 60.0  # Hz; below, the neighbourhood is one-sided
 _NEIGHBOURHOOD = 150.0  # Hz on either side

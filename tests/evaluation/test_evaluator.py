@@ -78,7 +78,7 @@ def evaluate(folder, lengths, prompts=None):
 @pytest.mark.filterwarnings("ignore:A Fréchet distance")
 def test_fewer_clips_give_fewer_metrics_and_no_error(tmp_path):
     names = []
-    for count in (1, 2, 5):
+    for count in (1, 2, 8):
         data, excerpts = evaluate(tmp_path / str(count), [4.0] * count)
         result = MetricSuite("x: ", "command")(data)
         names.append({row.name for row in result.metrics})

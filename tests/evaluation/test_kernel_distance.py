@@ -16,30 +16,39 @@ def draw(clips, seed, shift=0.0, patches=3, d=4):
     return shift + common + 0.5 * torch.randn(clips, patches, d, generator=generator)
 
 
-def slow_distance(x, y):
-    """The definition, pair by pair: no pairs of one clip within a set, all pairs between sets."""
+def slow_distance(x, y, paired=False):
+    """The definition, pair by pair: no pairs of one clip within a set, or between copies."""
     flat = y.flatten(0, 1)
     gaps = sorted(math.dist(a, b) for i, a in enumerate(flat.tolist()) for b in flat.tolist()[i + 1 :])
     bandwidth = gaps[(len(gaps) - 1) // 2]
 
-    def mean(one, other):
+    def mean(one, other, same_clip):
         values = [
             math.exp(-(math.dist(a, b) ** 2) / (2 * bandwidth**2))
             for i, clip in enumerate(one.tolist())
             for j, other_clip in enumerate(other.tolist())
-            if one is not other or i != j
+            if same_clip or i != j
             for a in clip
             for b in other_clip
         ]
         return sum(values) / len(values)
 
-    return 100 * (mean(x, x) + mean(y, y) - 2 * mean(x, y))
+    return 100 * (mean(x, x, False) + mean(y, y, False) - 2 * mean(x, y, not paired))
 
 
 def test_it_equals_the_definition_computed_pair_by_pair():
     for shift, offset in ((0.0, 0.0), (0.7, 0.0), (0.7, 300.0)):  # a common offset changes nothing
         x, y = draw(7, 1, shift + offset), draw(11, 2, offset)
         assert KernelAudioDistance(y)(x) == pytest.approx(slow_distance(x, y), rel=2e-3, abs=2e-3)
+
+
+def test_copies_are_compared_without_the_pairs_of_a_copy_and_its_original():
+    x = draw(9, 1)
+    distance, copy = KernelAudioDistance(x), x + 0.3 * draw(9, 2)
+    assert distance(x, paired=True) == pytest.approx(0, abs=1e-4)
+    assert distance(copy, paired=True) == pytest.approx(
+        slow_distance(copy, x, paired=True), rel=2e-3, abs=2e-3
+    )
 
 
 @pytest.mark.filterwarnings("ignore:A Fréchet distance")

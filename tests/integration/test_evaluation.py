@@ -61,7 +61,6 @@ def test_a_cascade_is_evaluated_by_one_command(exported: Path, shards: Path, tmp
         "linear probe"
     )
     assert "spectrogram: loudness envelopes across prompts at one seed, correlation" in metrics
-    assert metrics["spectrogram: largest spectral line, dB"]["n"] >= 4
 
     generated = sorted((folder / "generated").glob("*.flac"))
     assert {(probe(path).sample_rate, probe(path).duration) for path in generated} == {(16_000, SECONDS)}

@@ -9,15 +9,13 @@ from lightning_n2m.evaluation.envelopes import mean_correlation
 from lightning_n2m.evaluation.evaluation_data import EvaluationData
 from lightning_n2m.evaluation.metric import MetricValue
 from lightning_n2m.evaluation.reference_embeddings import RATE
-from lightning_n2m.evaluation.spectral_lines import largest_line
-
-_MINIMUM_CLIPS = 4  # whose median is not the spectrum of one piece of music
+from lightning_n2m.evaluation.spectral_lines import MINIMUM_CLIPS, largest_line
 
 
 def measure_spectral_lines(data: EvaluationData) -> Iterator[MetricValue]:
     """Largest excess of the median spectrum of all clips above its neighbourhood, beside the references'."""
     n = len(data.items)
-    if n < _MINIMUM_CLIPS:
+    if n < MINIMUM_CLIPS:
         return
     generated, reference = (largest_line(x.spectra, RATE) for x in (data.generated, data.references))
     evaluator = (
