@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,7 +42,7 @@ class SelfAttention(nn.Module):
         """``(b, c, t)`` to ``(b, c, t)``."""
         qk, v = self.qkv(self.norm(x)).split([2 * x.shape[1], x.shape[1]], dim=1)
         q, k = rotate(_split(qk, 2 * self.heads)).chunk(2, dim=1)
-        attended = _attend(q, k, _split(v, self.heads))
+        attended = F.scaled_dot_product_attention(q, k, _split(v, self.heads))
         return self.mlp(x + self.out(_merge(attended)))
 
 
@@ -73,7 +72,7 @@ class CrossAttention(nn.Module):
         visible = (mask | ~present[:, None])[:, None, None, :]
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(y.transpose(1, 2), self.heads) for y in self.kv(self.text_norm(text)).chunk(2, dim=-1))
-        attended = self.out(_merge(_attend(q, k, v, visible)))
+        attended = self.out(_merge(F.scaled_dot_product_attention(q, k, v, visible)))
         return self.mlp(x + attended * present[:, None, None])
 
 
@@ -136,18 +135,6 @@ class Block(nn.Module):
         if self.cross_attention is not None:
             x = self.cross_attention(x, text, mask)
         return x
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-    """Attention of ``(b, heads, n, width)`` to the keys where ``visible`` ``(b, 1, 1, m)`` is true."""
-    if q.requires_grad and q.device.type == "cpu":
-        # On a CPU the backward pass of the fused kernel is many times slower than matrix products, and
-        # PyTorch's unfused version computes them in float32 under autocast.
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-        if visible is not None:
-            scores = scores + torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)
-        return scores.softmax(-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, visible)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

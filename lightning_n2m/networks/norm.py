@@ -27,8 +27,8 @@ class _GroupNorm(torch.autograd.Function):
         b, c, t = x.shape
         ctx.count = c // groups * t
         # Statistics of each sample and group, in float32: (b, groups, 1).
-        mean = sum_over_time(x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
-        square = sum_over_time(x * x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
+        mean = _sum_over_time(x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
+        square = _sum_over_time(x * x).view(b, groups, -1).sum(-1, keepdim=True) / ctx.count
         inverse = (square - mean * mean).clamp_(min=0).add_(eps).rsqrt_()
         # (x - mean) * inverse * weight + bias as x * scale + shift, with scale and shift (b, c, 1).
         scale = inverse * weight.view(groups, -1)
@@ -46,8 +46,8 @@ class _GroupNorm(torch.autograd.Function):
             grad = torch.ops.aten.silu_backward(grad, torch.addcmul(shift, x, scale))
         b, groups, _ = mean.shape
         # Gradients of bias and weight, sample by sample: sums of grad, and of grad times normalised x.
-        grad_bias = sum_over_time(grad).view(b, groups, -1)
-        grad_weight = (sum_over_time(grad * x).view(b, groups, -1) - mean * grad_bias) * inverse
+        grad_bias = _sum_over_time(grad).view(b, groups, -1)
+        grad_weight = (_sum_over_time(grad * x).view(b, groups, -1) - mean * grad_bias) * inverse
         # The gradient of x is grad * scale + x * slope + offset: the last two terms come from the
         # dependence of variance and mean on x.
         rows = weight.view(groups, -1)
@@ -58,7 +58,7 @@ class _GroupNorm(torch.autograd.Function):
         return grad_x, grad_weight.sum(0).view_as(weight), grad_bias.sum(0).view_as(weight), None, None, None
 
 
-def sum_over_time(x: Tensor) -> Tensor:
+def _sum_over_time(x: Tensor) -> Tensor:
     """Sum over time, ``(b, c, t)`` to ``(b, c, 1)``, in float32.
 
     PyTorch rounds a sum of 16-bit numbers to 16 bits at its end. Short sums are computed first, so that
