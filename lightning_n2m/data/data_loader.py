@@ -54,8 +54,8 @@ class Loader(DataLoader):
                 batch = next(batches, None)
             except InputError as error:
                 raise _without_traceback(error) from error
-            except RuntimeError as error:
-                if not (str(error).startswith(_WORKER) and re.search("killed|exited", str(error))):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if not (self.num_workers and _comes_from_a_killed_worker(error)):
                     raise
                 raise TrainingFailure(
                     "A worker process of the data loader was killed, most likely because memory ran out; "
@@ -65,6 +65,13 @@ class Loader(DataLoader):
             if batch is None:
                 return
             yield batch
+
+
+def _comes_from_a_killed_worker(error: Exception) -> bool:
+    if isinstance(error, RuntimeError):
+        return str(error).startswith(_WORKER) and bool(re.search("killed|exited", str(error)))
+    # The worker died while it handed over a batch. An error of its own would name the worker.
+    return _WORKER not in str(error)
 
 
 def _without_traceback(error: InputError) -> InputError:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lightning_n2m.data.data_loader import Loader
 from lightning_n2m.errors import InputError, TrainingFailure
@@ -43,6 +43,21 @@ def test_a_killed_worker_ends_the_training_with_one_line() -> None:
         list(batches)
     assert "\n" not in str(error.value)
     assert "--ckpt_path last" in str(error.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_killed_while_it_hands_over_a_batch_is_reported_alike(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: DataLoader) -> Iterator[int]:
+        raise error
+        yield
+
+    monkeypatch.setattr(DataLoader, "__iter__", broken)
+    with pytest.raises(TrainingFailure, match="was killed"):
+        next(iter(Loader(Numbers("end"), batch_size=1, num_workers=1)))
+    with pytest.raises(type(error)):
+        next(iter(Loader(Numbers("end"), batch_size=1, num_workers=0)))
 
 
 def test_an_error_of_the_program_keeps_its_traceback() -> None:

@@ -1,6 +1,6 @@
-"""SIGKILL at random moments: nothing is lost, nothing is there twice, nothing that is done is done again.
+"""SIGKILL at random moments: nothing is lost or repeated, and finished work is not done again.
 
-KILLS=200 SEED=1 pytest tests/data_pipeline/test_kills.py kills more often, at other moments.
+KILLS=200 SEED=1 pytest tests/integration/test_pipeline_kills.py kills more often, at other moments.
 """
 
 from __future__ import annotations
@@ -24,18 +24,30 @@ SETTINGS = ["--clip-seconds", "9", "--clips-per-track", "3", "--tracks-per-shard
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("extends", [False, True])
 def test_the_shards_of_a_job_killed_at_random_are_those_of_one_that_was_not(
-    manifest: Path, tmp_path: Path
+    manifest: Path, tmp_path: Path, extends: bool
 ) -> None:
-    whole = tmp_path / "whole"
     arguments = ["shard", "--manifest", str(manifest), *SETTINGS]
+    first_tracks = tmp_path / "first.jsonl"
+    first_tracks.write_text("".join(manifest.read_text().splitlines(keepends=True)[:5]))
+
+    def prepare(folder: Path) -> None:
+        """Build the first tracks, which the killed job then extends."""
+        if extends:
+            first = ["shard", "--manifest", str(first_tracks), *SETTINGS, "--output", str(folder)]
+            assert main([*first, "--workers", "1"]) == 0
+
+    whole = tmp_path / "whole"
+    prepare(whole)
     assert main([*arguments, "--output", str(whole), "--workers", "1"]) == 0
     wanted = tree(whole)
     draw = random.Random(SEED)
     kills = rounds = 0
-    while kills < KILLS:
+    while kills < (KILLS // 2 if extends else KILLS):
         rounds += 1
         folder = tmp_path / f"killed{rounds}"
+        prepare(folder)
         command = [sys.executable, "-m", "data_pipeline", *arguments, "--output", str(folder)]
         longest, done = 3.0, {}
         while True:
@@ -56,16 +68,16 @@ def test_the_shards_of_a_job_killed_at_random_are_those_of_one_that_was_not(
                 assert job.returncode == 0
                 break
             kills += 1
-            # Workers outlive their master by a moment; what was finished before must stay as it was.
+            # Workers outlive the main process by a moment; what was finished before must stay as it was.
             assert {path: finished(folder).get(path) for path in done} == done
-            # A slow machine needs longer than a kill lets it have: in the end it must come to something.
+            # On a slow machine a kill may come before any progress: later kills wait longer.
             longest += 0.25 * (time.monotonic() - began)
-        assert {path: finished(folder).get(path) for path in done} == done, "a finished shard was made again"
+        assert {path: finished(folder).get(path) for path in done} == done, "a finished shard was built again"
         assert tree(folder) == wanted
 
 
 def finished(folder: Path) -> dict[str, int]:
-    """Shards whose records are written, and when they were written themselves."""
+    """Shards whose records exist, and the times at which the shards were written."""
     records = folder.glob("records/audio-*.json")
     shards = [folder / f"{record.stem}.tar" for record in records]
     return {shard.name: shard.stat().st_mtime_ns for shard in shards}
