@@ -144,6 +144,8 @@ def clean_text(text: str) -> str:
     Latin-1, and Windows' quotation marks and dashes read as Latin-1. Any other replacement character or C1
     control shows that letters are lost, and half a word must not become part of a caption.
     """
+    if "\ufffd" in text:
+        return ""
     if text.startswith("\ufffe"):
         swapped = text[1:].encode("utf-16-le", "surrogatepass")
         text = swapped.decode("utf-16-be", "replace")
@@ -224,6 +226,8 @@ def _literal(text: str) -> list[str] | None:
 def _text(value: object, key: str, where: str, ignore: Callable[[str], None]) -> str:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         value = ", ".join(value)
+    if is_missing(value):
+        return ""
     if key == "year" and not isinstance(value, bool | list | tuple | dict):
         year = year_of(value)
         if not year:

@@ -46,22 +46,23 @@ def read_tags(audio: Path | bytes, decoder_tags: dict[str, str]) -> tuple[dict[s
         The fields, and a count of the values that are not readable.
     """
     values = _tinytag_values(audio)
-    named = {**decoder_tags, "year": decoder_tags.get("date", "")}
-    for name in _FIELDS:
-        if not values.get(name) and named.get(name):
-            values[name] = [named[name]]
     values["genre"] = _genres(values.get("genre", []), decoder_tags.get("genre", ""))
+    decoder_values = {**decoder_tags, "year": decoder_tags.get("date", "")}
     ignored = Ignored()
     fields: dict[str, Any] = {}
     for name in _FIELDS:
-        texts: list[str] = values.get(name) or []
-        # A tag may be there twice, of which one is damaged: the first readable one counts.
+        texts = values.get(name) or []
+        # A tag may be present twice, of which one is damaged: the first readable one counts.
         options = [texts] if name in ("genre", "artist") else [[text] for text in texts]
-        for option in options:
-            parsed = parse_metadata({name: option}, "tag", ignored)
-            if parsed:
-                fields |= parsed
-                break
+        if decoded := decoder_values.get(name):
+            options.append(_genres([decoded], "") if name == "genre" else [decoded])
+        unreadable = Ignored()
+        parsed = next(
+            filter(None, (parse_metadata({name: option}, "tag", unreadable) for option in options)), {}
+        )
+        fields |= parsed
+        if not parsed:
+            ignored.values.update(unreadable.values.keys())
     return fields, ignored
 
 
@@ -84,7 +85,9 @@ def _tinytag_values(audio: Path | bytes) -> dict[str, list[str]]:
 def _genres(genres: list[str], raw: str) -> list[str]:
     """Genres by name; of several codes such as ``(52)(53)``, tinytag names the first only."""
     codes = _CODES.findall(raw) if re.fullmatch(r"(\(\d{1,3}\)){2,}.*", raw, re.DOTALL) else []
-    return list(dict.fromkeys([*genres, *filter(None, map(_genre_of_code, map(int, codes)))]))
+    named = [*genres, *map(_genre_of_code, map(int, codes))]
+    # What is still a number has no name.
+    return [genre for genre in dict.fromkeys(named) if genre and not re.fullmatch(r"\(?\d{1,3}\)?", genre)]
 
 
 @functools.cache

@@ -128,6 +128,36 @@ def test_audioset(tmp_path: Path) -> None:
     assert (track.genres, track.tags) == (("blues",), ("domestic animals",))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'YTID,start_seconds,end_seconds,positive_labels\n--4gqARaEJE,0.0,10.0,"/m/068hy,/m/07q6cd_,/m/0155w"\n',
+        ',YTID,start_seconds,end_seconds,positive_labels\n0,--4gqARaEJE,0.0,10.0,"/m/068hy,/m/0155w"\n',
+        '# YTID,start_seconds,end_seconds,positive_labels\n--4gqARaEJE,0.0,10.0,"/m/068hy,/m/0155w"\n',
+        "YTID\tstart_seconds\tend_seconds\tpositive_labels\n--4gqARaEJE\t0.0\t10.0\t/m/068hy,/m/0155w\n",
+    ],
+    ids=["pandas", "pandas with its index", "first line kept", "tabs"],
+)
+def test_audioset_saved_again_keeps_all_labels(text: str, tmp_path: Path) -> None:
+    (tmp_path / "ontology.json").write_text(json.dumps(ONTOLOGY))
+    (tmp_path / "saved.csv").write_text(text)
+    (row,) = Annotations(tmp_path / "saved.csv")
+    assert row.key == "--4gqARaEJE"
+    assert (row.fields["genres"], row.fields["tags"]) == (("blues",), ("domestic animals",))
+
+
+def test_song_describer_keeps_its_captions(tmp_path: Path) -> None:
+    """Its rows name 00/1004000.mp3, and its files are 00/1004000.2min.mp3; each has several captions."""
+    table = tmp_path / "song_describer.csv"
+    table.write_text(
+        "caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration\n"
+        '1,1004000,"A slow song, with a piano.",True,0,1,2,00/1004000.mp3,120.0\n'
+        "2,1004000,Sad piano.,True,0,1,2,00/1004000.mp3,120.0\n"
+    )
+    (track,) = joined(tmp_path, table, "00/1004000.2min.ogg")
+    assert track.descriptions == ("A slow song, with a piano.", "Sad piano.")
+
+
 def test_fma(tmp_path: Path) -> None:
     (tmp_path / "tracks.csv").write_text(FMA)
     (tmp_path / "genres.csv").write_text(FMA_GENRES)
