@@ -1,4 +1,4 @@
-"""`python -m data_pipeline embed`: clips and captions as vectors of a joint music-text model."""
+"""`python -m data_pipeline embed`: vectors of clips and captions by a joint music-text model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from data_pipeline.captions.vocabulary.table import read_texts
 from data_pipeline.parallel import Engine, run
 from data_pipeline.progress import progress
 from lightning_n2m.data.schema import read_index
+from lightning_n2m.errors import printable
 
 
 def embed(
@@ -21,9 +22,9 @@ def embed(
 ) -> None:
     """Embed the clips of a shard folder, and the captions of a vocabulary if one is given.
 
-    A clip is the average of its windows of ten seconds (section 3.6 of the paper). Vectors lie in OUTPUT as
-    files that are mapped into memory, one a shard or a block of captions, each whole or not there: a
-    killed job, run again, does only what is missing.
+    The vector of a clip is the mean over its windows of ten seconds (section 3.6 of the paper). OUTPUT holds
+    memory-mapped files, one for each shard or block of captions, each written atomically: a killed job,
+    started again, computes only what is missing.
 
     Args:
         shards: Folder of shards, or its URL.
@@ -31,8 +32,9 @@ def embed(
             a folder or hub name.
         output: Folder of the embeddings.
         vocabulary: From 'python -m data_pipeline vocabulary'; without it 'label' embeds the captions.
-        features: The folder in which the training of the joint model kept what its frozen part heard.
-        workers: Processes; all cores when none is given.
+        features: The folder with the cached features of the frozen part, from the training of the joint
+            model.
+        workers: Processes; all cores by default.
         engine: 'local' for processes of this machine, 'ray' for a Ray cluster.
 
     Raises:
@@ -44,14 +46,17 @@ def embed(
 
     index = read_index(shards)
     texts = read_texts(vocabulary) if vocabulary else []
-    found = claim(output, joint, joint_of(joint))
-    units = [ClipUnit(found, str(shards), shard, features) for shard in index.shards if shard.clips]
-    missing = [unit for unit in units if not found.clips(unit.shard).is_file()]
+    embeddings = claim(output, joint, joint_of(joint))
+    units = [ClipUnit(embeddings, str(shards), shard, features) for shard in index.shards if shard.clips]
+    missing = [unit for unit in units if not embeddings.clips(unit.shard).is_file()]
     total = sum(unit.shard.clips for unit in units)
     done = total - sum(unit.shard.clips for unit in missing)
     with progress("embedding", total, "clips", done) as report:
         for count in run(embed_shard, missing, workers, engine):
             report(count)
     for part in texts:
-        embed_captions(found, part, workers, engine)
-    print(f"{output} holds {total} clips of {len(units)} shards, embedded by {found.name}.")
+        embed_captions(embeddings, part, workers, engine)
+    name = printable(embeddings.name)
+    print(f"{output} holds the vectors of {total} clips in {len(units)} shards, by {name}.")
+    given = vocabulary or "VOCABULARY"
+    print(f"Next: python -m data_pipeline label --shards {shards} --embeddings {output} --vocabulary {given}")

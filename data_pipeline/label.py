@@ -1,14 +1,19 @@
-"""`python -m data_pipeline label`: pseudo-labels, beside the shards and without touching audio."""
+"""`python -m data_pipeline label`: pseudo-labels beside the shards; audio is not touched."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_pipeline.captions.labelling import SearchMethod
-from data_pipeline.captions.vocabulary.table import Name, read_texts
+from data_pipeline.captions.vocabulary.table import Name, Texts, read_texts
 from data_pipeline.parallel import Engine
-from lightning_n2m.data.schema import read_index
+from lightning_n2m.data.schema import Shard, read_index
 from lightning_n2m.errors import InputError
+
+if TYPE_CHECKING:
+    from data_pipeline.captions.labelling.labels import Labels
 
 
 def label(
@@ -26,31 +31,31 @@ def label(
     report: Path | None = None,
     mulamcap: Path | None = None,
 ) -> None:
-    """Give every clip captions out of a vocabulary (section 3.6 of the paper).
+    """Give every clip captions from a vocabulary (section 3.6 of the paper).
 
-    The nearest captions of each clip are found, counted over all clips, and a few are drawn with probability
-    inverse to their count, so that rare ones get their turn. captions-*.jsonl beside the shards holds
-    the result, which training mixes with what the tracks brought along. The labels depend on the
-    embeddings, the vocabulary and the seed, and on nothing else.
+    The nearest captions of each clip are found and counted over all clips. The captions of a clip are drawn
+    from its nearest with probability inverse to their count, which favours rare ones. The result is
+    written to captions-*.jsonl beside the shards; training mixes it with the tracks' own texts. The labels
+    depend on the embeddings, the vocabulary and the seed only.
 
     Args:
         shards: Folder of shards.
-        embeddings: From 'python -m data_pipeline embed'; captions that are not in it are embedded first.
+        embeddings: From 'python -m data_pipeline embed'; captions that it lacks are embedded first.
         vocabulary: From 'python -m data_pipeline vocabulary'.
-        top: Nearest captions that the draw is from (K).
-        keep: Sentences that a clip keeps (K').
-        keep_short: Short captions that a clip keeps.
+        top: Nearest captions from which the captions of a clip are drawn (K).
+        keep: Sentences per clip (K').
+        keep_short: Short captions per clip.
         seed: Seed of the draw.
-        rater_lf: Train on the sentences of MusicCaps too; leave it, if MusicCaps is to evaluate.
-        search: 'exact' in blocks, or 'faiss'; both find the same.
+        rater_lf: Also train on the sentences of MusicCaps; not if MusicCaps is an evaluation set.
+        search: 'exact' in blocks, or 'faiss'; the results are equal.
         workers: Processes that search; one uses all cores.
         engine: 'local' for processes of this machine, 'ray' for a Ray cluster.
-        report: Folder for a report: how often captions are used, twenty clips with theirs, and for rendered
-            music how many of them are right.
-        mulamcap: Folder for the labels in the form of a data set to give away, all vocabularies included.
+        report: Folder for a report: use of captions, twenty labelled clips, and for rendered music the
+            share of correct captions.
+        mulamcap: Folder for the labels as a data set to publish, all vocabularies included.
 
     Raises:
-        InputError: if shards are not embedded, embeddings are damaged, or a number makes no sense.
+        InputError: if shards are not embedded, embeddings are damaged, or an option is out of range.
     """
     from data_pipeline.captions.embedding_units import embed_captions
     from data_pipeline.captions.embeddings import open_embeddings
@@ -62,27 +67,24 @@ def label(
             raise InputError(f"--{name} {value}: give 1 or more.")
     if max(keep, keep_short) > top:
         raise InputError(f"--keep {keep} and --keep_short {keep_short} cannot exceed --top {top}.")
-    found = open_embeddings(embeddings)
+    opened = open_embeddings(embeddings)
     full = [shard for shard in read_index(shards).shards if shard.clips]
     for shard in full:
-        found.read_clips(shard)  # What is missing or damaged is told before anything is written.
-    listed = read_texts(vocabulary)
-    used = [part for part in listed if rater_lf or part.vocabulary != "rater-lf"]
+        opened.read_clips(shard)  # Report what is missing or damaged before anything is written.
+    all_texts = read_texts(vocabulary)
+    used = [part for part in all_texts if rater_lf or part.vocabulary != "rater-lf"]
     if not used:
         raise InputError(
-            f"{vocabulary} holds sentences of MusicCaps only, which are for evaluation; add others, or give "
-            "--rater_lf."
+            f"{vocabulary} holds sentences of MusicCaps only, which are an evaluation set; add other "
+            "captions, or give --rater_lf."
         )
     labels: dict[Name, Labels] = {}
-    for part in listed if mulamcap else used:
-        embed_captions(found, part, workers, engine)
-        many = keep_short if part.vocabulary == "rater-sf" else keep
-        find_nearest(found, full, part, top, search, workers, engine)
-        labels[part.vocabulary] = Labels(found, part, top, many, seed).counted(full)
+    for part in all_texts if mulamcap else used:
+        embed_captions(opened, part, workers, engine)
+        kept = keep_short if part.vocabulary == "rater-sf" else keep
+        find_nearest(opened, full, part, top, search, workers, engine)
+        labels[part.vocabulary] = Labels(opened, part, top, kept, seed).counted(full)
     write_labels(shards, full, [labels[part.vocabulary] for part in used])
-    for part_name, item in labels.items():
-        among, size = int((item.counts > 0).sum()), len(item.texts.texts)
-        print(f"{part_name}: {item.keep} a clip; {among} of {size} are among the {top} nearest of any clip.")
     if report:
         from data_pipeline.captions.labelling.report import write_report
 
@@ -91,3 +93,30 @@ def label(
         from data_pipeline.captions.labelling.mulamcap import write_mulamcap
 
         write_mulamcap(mulamcap, full, list(labels.values()))
+    _print_summary(shards, full, used, labels, report, mulamcap)
+
+
+def _print_summary(
+    shards: str,
+    labelled: Sequence[Shard],
+    used: Sequence[Texts],
+    labels: Mapping[Name, Labels],
+    report: Path | None,
+    mulamcap: Path | None,
+) -> None:
+    clips = sum(shard.clips for shard in labelled)
+    names = ", ".join(part.vocabulary for part in used)
+    print(
+        f"{clips} clips in {len(labelled)} shards are labelled: captions-*.jsonl in {shards}, from {names}."
+    )
+    for name, item in labels.items():
+        nearest, size = int((item.counts > 0).sum()), len(item.texts.texts)
+        print(
+            f"{name}: {item.keep} per clip; {nearest} of {size} captions are among the {item.top} nearest of "
+            "any clip."
+        )
+    for kind, folder in (("Report", report), ("Data set", mulamcap)):
+        if folder:
+            print(f"{kind}: {folder}")
+    recipe = "configs/starter/spectrogram_generator.yaml"
+    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shards}")

@@ -1,4 +1,4 @@
-"""Units of embedding: the clips of a shard, a block of captions."""
+"""Units of work of embedding: the clips of a shard, or a block of captions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClipUnit:
 
 @dataclass(frozen=True)
 class CaptionUnit:
-    """A block of captions to embed, and where the vectors go."""
+    """A block of captions to embed, and the file for their vectors."""
 
     embeddings: Embeddings
     texts: tuple[str, ...]
@@ -42,7 +42,7 @@ class CaptionUnit:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread of torch: the last bits of a product depend on how many share it."""
+    """Run torch on one thread: the last bits of a matrix product depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -57,36 +57,37 @@ def embed_shard(unit: ClipUnit) -> int:
     Returns:
         The number of its clips.
     """
-    found, file = unit.embeddings, ShardFile(locate(unit.shards), unit.shard)
-    model = joint_of(found.joint, found.name)
+    embeddings, file = unit.embeddings, ShardFile(locate(unit.shards), unit.shard)
+    model = joint_of(embeddings.joint, embeddings.name)
     with one_thread():
         if unit.features and isinstance(model, TwoTowers) and model.audio.feature_size is not None:
-            heard = cached_features(model.audio, file, unit.features)
-            clips = list(heard.clips)
-            parts = [model.audio_vectors(torch.from_numpy(part.copy())) for part in heard.features]
-            vectors = average(torch.stack(parts))
+            # The frozen part of the audio tower may have been computed during training.
+            cached = cached_features(model.audio, file, unit.features)
+            clips = list(cached.clips)
+            windows = [model.audio_vectors(torch.from_numpy(part.copy())) for part in cached.features]
+            vectors = average(torch.stack(windows))
         else:
             clips, rows = [], []
             for raw in read_shard(file):
                 clips.append(raw.clip)
                 rows.append(embed_clips(model, decode_audio(raw, model.sample_rate)))
             vectors = torch.cat(rows)
-    path = found.clips(unit.shard)
+    path = embeddings.clips(unit.shard)
     write_atomic(path.with_suffix(".jsonl"), b"".join(clip.to_json() + b"\n" for clip in clips))
     names = [f"clip {clip.key} of {unit.shard.name}" for clip in clips]
-    write_vectors(path, vectors.detach().numpy(), names, found.name)
+    write_vectors(path, vectors.detach().numpy(), names, embeddings.name)
     return len(clips)
 
 
-def embed_captions(found: Embeddings, texts: Texts, workers: int | None, engine: Engine) -> None:
+def embed_captions(embeddings: Embeddings, texts: Texts, workers: int | None, engine: Engine) -> None:
     """Embed the captions of a vocabulary that are not embedded yet.
 
     Raises:
-        InputError: if the joint model is no longer where it was, or another one lies there.
+        InputError: if the joint model has been moved or replaced.
     """
-    paths = found.captions(texts)
+    paths = embeddings.captions(texts)
     units = [
-        CaptionUnit(found, texts.texts[number * BLOCK : (number + 1) * BLOCK], path)
+        CaptionUnit(embeddings, texts.texts[number * BLOCK : (number + 1) * BLOCK], path)
         for number, path in enumerate(paths)
         if not path.is_file()
     ]

@@ -93,7 +93,7 @@ def _clips(file: ShardFile) -> Iterator[Clip]:
                     content = tar.extractfile(member)
                     assert content is not None  # as it is a regular file
                     yield Clip.from_json(content.read())
-    except (OSError, tarfile.TarError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (InputError, OSError, tarfile.TarError, ValueError) as error:
         raise InputError(f"Shard {file.path} is damaged ({type(error).__name__}); build it again.") from error
 
 

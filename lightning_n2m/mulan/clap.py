@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lightning_n2m.errors import InputError
@@ -29,19 +28,23 @@ class Clap:
 
         logging.disable_progress_bar()
         try:
-            # Weights that the file lacks would be drawn at random, and labels be noise.
-            loaded: Any = ClapModel.from_pretrained(place, output_loading_info=True)
-            self._extractor: Any = AutoFeatureExtractor.from_pretrained(place)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            # transformers initialises missing weights at random, which would make the labels noise.
+            loaded: Any = ClapModel.from_pretrained(
+                place, output_loading_info=True, trust_remote_code=False, weights_only=True
+            )
+            self._extractor: Any = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        except Exception as error:  # Files of strangers: transformers raises whatever their content leads to.
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            if "trust_remote_code" in str(error):
+                reason = "it needs Python code of its own, which is never run"
             raise InputError(
                 f"The joint model {place} cannot be loaded ({reason}); give --joint a folder that "
                 "save_pretrained wrote, with weights, processor and tokenizer."
             ) from error
         finally:
             logging.enable_progress_bar()
-        # Where its files are missing, transformers makes up a tokenizer to which all words are unknown.
+        # Where its files are missing, transformers builds a tokenizer to which every word is unknown.
         if len(set(self._tokenizer.get_vocab()) - set(self._tokenizer.all_special_tokens)) < 2:
             raise InputError(f"{place} holds no tokenizer's vocabulary; save the model's own there too.")
         self._model, report = loaded[0].eval().requires_grad_(False), loaded[1]

@@ -1,4 +1,4 @@
-"""What a frozen tower hears in the clips of a shard: computed once, kept in memory-mapped files."""
+"""Features of the clips of a shard by a frozen tower: computed once, cached in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lightning_n2m.data.clip_audio import read_clip
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import RawClip, ShardFile, read_shard
 from lightning_n2m.errors import InputError
+from lightning_n2m.mulan.arrays import map_array, read_clips
 from lightning_n2m.mulan.audio_tower import AudioTower
 from lightning_n2m.mulan.joint import windows
 from lightning_n2m.storage import write_atomic
@@ -24,7 +25,7 @@ from lightning_n2m.storage import write_atomic
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """The clips of a shard, and what was heard in their windows, ``(clips, windows, feature_size)``."""
+    """The clips of a shard, and the features of their windows, ``(clips, windows, feature_size)``."""
 
     clips: tuple[Clip, ...]
     features: NDArray[np.float32]
@@ -47,15 +48,18 @@ def decode_audio(raw: RawClip, sample_rate: int) -> torch.Tensor:
 
 
 def cached_features(tower: AudioTower, file: ShardFile, cache: Path) -> CachedFeatures:
-    """Features of a shard, out of the cache or computed and put there.
+    """Features of a shard, from the cache, or computed and added to it.
 
-    A file of the cache is named by what it depends on, the shard's content and the tower, so it is
-    never out of date. It appears when it is whole: what a killed job did is not done again.
+    A file of the cache is named by a hash of the shard's content and the tower, so it is never out of date.
+    It is written atomically: what a killed job has computed is not computed again.
 
     Args:
         tower: The frozen tower.
         file: The shard.
         cache: Folder of the cache.
+
+    Raises:
+        InputError: if a clip cannot be read, the clips differ in length, or a file of the cache is damaged.
     """
     folder = cache / hashlib.sha256(tower.name.encode()).hexdigest()[:12]
     path = folder / f"{file.shard.sha256[:20]}.npy"
@@ -75,5 +79,6 @@ def cached_features(tower: AudioTower, file: ShardFile, cache: Path) -> CachedFe
         stream = io.BytesIO()
         np.save(stream, np.stack(rows))
         write_atomic(path, stream.getvalue())
-    lines = about.read_bytes().splitlines()
-    return CachedFeatures(tuple(Clip.from_json(line) for line in lines), np.load(path, "r"))
+    remedy = f"delete it; it will be computed again in {cache}"
+    features = map_array(path, np.float32, (file.shard.clips, None, tower.feature_size), remedy)
+    return CachedFeatures(tuple(read_clips(about, len(features), remedy)), features)

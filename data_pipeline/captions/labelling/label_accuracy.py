@@ -1,4 +1,4 @@
-"""Are labels right? Of rendered music the truth is known: which instruments are heard, and the genre."""
+"""Accuracy of labels on rendered music, whose instruments and genre are known."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _MORE = {
     "folk": "bagpipes banjos fiddle",
     "mallets": "bells glockenspiels",
 }
-# Families that a caption's word may mean: nobody hears apart what General MIDI tells apart here.
+# Families that a caption's word may also mean: General MIDI separates instruments of nearly the same sound.
 _KIN = {"strings": {"strings", "ensemble", "folk"}, "ensemble": {"strings", "ensemble"}}
-# Genres that go by other words too.
+# Further words for a genre.
 _GENRE_WORDS = {
     "swing jazz": "jazz swing",
     "jazz waltz": "jazz waltz",
@@ -55,11 +55,11 @@ class LabelAccuracy:
     """Shares of captions, between 0 and 1.
 
     Args:
-        family: Name an instrument of a family that is heard.
-        genre: Name the genre.
-        family_named: Of those that name any instrument, the share that is right.
-        genre_named: Of those that name any genre, the share that is right.
-        captions: How many were judged.
+        family: Captions that name an instrument of a family in the clip.
+        genre: Captions that name the clip's genre.
+        family_named: The same share of those captions that name any instrument.
+        genre_named: The same share of those captions that name any genre.
+        captions: Number of captions.
     """
 
     family: float
@@ -72,18 +72,19 @@ class LabelAccuracy:
 @cache
 def families_in(caption: str) -> frozenset[str]:
     """Families of the instruments that a caption names."""
-    text, found = caption.lower(), set()
+    text = caption.lower()
+    families = set()
     for name, family in _instrument_words():
         if re.search(rf"\b{re.escape(name)}\b", text):
-            found.add(family)
+            families.add(family)
             # Longest names first: a "double bass drum" is a drum and no double bass.
             text = re.sub(rf"\b{re.escape(name)}\b", " ", text)
-    return frozenset(found)
+    return frozenset(families)
 
 
 @cache
 def genres_in(caption: str) -> frozenset[str]:
-    """Genres that a caption may mean, as the truth of rendered pieces has them."""
+    """Genres that a caption may mean, by the names of the starter corpus."""
     text = caption.lower()
     return frozenset(
         genre
@@ -104,36 +105,38 @@ def _instrument_words() -> list[tuple[str, str]]:
 
 @cache
 def _genre_words() -> dict[str, tuple[str, ...]]:
-    found = {}
+    words_by_genre = {}
     for genre in dict.fromkeys(style.genre for style in (*BANDS, *CHAMBER)):
         words = _GENRE_WORDS.get(genre, "").split() or [w for w in genre.split() if w not in _IDLE]
-        found[genre] = tuple(dict.fromkeys([genre, *words]))
-    return found
+        words_by_genre[genre] = tuple(dict.fromkeys([genre, *words]))
+    return words_by_genre
 
 
 def measure_label_accuracy(labels: Iterable[tuple[dict[str, Any], Sequence[str]]]) -> LabelAccuracy | None:
-    """Compare captions with the truth of their clips.
+    """Compare captions with the ground truth of their clips.
 
     Args:
-        labels: Truth of a clip, as `Clip.truth` holds it, and its captions.
+        labels: Ground truth of a clip, as `Clip.truth` holds it, and its captions.
 
     Returns:
-        Shares over all captions of clips with a truth; None where there is none.
+        Shares over all captions of clips with a ground truth; None if no clip has one.
     """
     right = named = genre_right = genre_named = total = 0
     for truth, captions in labels:
-        if not {"families", "genre"} <= truth.keys():
+        if not {"families", "genre"} <= truth.keys() or not isinstance(truth["families"], list | tuple):
             continue
-        heard = set(truth["families"]) | ({"drums", "percussion"} if truth.get("drums") else set())
-        for family in tuple(heard):
-            heard |= _KIN.get(family, set())
+        present = set(map(str, truth["families"]))
+        if truth.get("drums"):
+            present |= {"drums", "percussion"}
+        for family in tuple(present):
+            present |= _KIN.get(family, set())
         for caption in captions:
             families, genres = families_in(caption), genres_in(caption)
             total += 1
             named += bool(families)
-            right += bool(families & heard)
+            right += bool(families & present)
             genre_named += bool(genres)
-            genre_right += truth["genre"] in genres
+            genre_right += str(truth["genre"]) in genres
     if not total:
         return None
     return LabelAccuracy(

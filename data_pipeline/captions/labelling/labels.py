@@ -1,4 +1,4 @@
-"""The labels of one vocabulary: nearest captions, how often each is one, and what was drawn."""
+"""The labels from one vocabulary: nearest captions, their counts, and those that were drawn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from data_pipeline.captions.labelling.draw import draw
 from data_pipeline.captions.vocabulary.table import Texts
 from lightning_n2m.data.schema import Captions, Clip, Shard
 from lightning_n2m.errors import InputError
+from lightning_n2m.mulan.arrays import map_array
 from lightning_n2m.storage import join, locate, write_atomic
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels out of one vocabulary.
+    """Labels from one vocabulary.
 
     Args:
-        embeddings: Where the nearest captions are kept.
+        embeddings: The folder that holds the nearest captions.
         texts: The vocabulary.
         top: Nearest captions of a clip (K).
         keep: Captions that a clip keeps (K').
@@ -37,7 +38,7 @@ class Labels:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def counted(self, shards: Sequence[Shard]) -> Labels:
-        """The same, with the counts over some shards."""
+        """These labels with the counts over some shards."""
         counts = np.zeros(len(self.texts.texts), np.int64)
         for shard in shards:
             counts += np.bincount(self.nearest(shard).ravel(), minlength=len(counts))
@@ -51,27 +52,23 @@ class Labels:
         """Numbers of the nearest captions of the clips of a shard, nearest first, ``(clips, top)``.
 
         Raises:
-            InputError: if they are damaged.
+            InputError: if the file is damaged.
         """
         path = self.embeddings.nearest(shard, self.texts, self.top)
-        try:
-            found: NDArray[np.int32] = np.load(path, mmap_mode="r")
-            if found.shape != (shard.clips, self.top) or not 0 <= found.min() <= found.max() < len(
-                self.texts.texts
-            ):
-                raise ValueError(f"shape {found.shape}")
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is damaged ({error}); delete it and label again.") from error
-        return found
+        remedy = "delete it and label again"
+        numbers: NDArray[np.int32] = map_array(path, np.int32, (shard.clips, self.top), remedy)
+        if not 0 <= numbers.min() <= numbers.max() < len(self.texts.texts):
+            raise InputError(f"{path} is damaged (it names captions that do not exist); {remedy}.")
+        return numbers
 
     def positions(self, shard: Shard) -> list[list[int]]:
         """Numbers of the captions that were drawn for each clip of a shard."""
-        found = []
+        drawn = []
         for clip, row in zip(self.clips(shard), self.nearest(shard).tolist(), strict=True):
             texts = [self.texts.texts[number] for number in row]
             counts = self.counts[row].tolist()
-            found.append([row[i] for i in draw(self.seed, clip.key, texts, counts, self.keep)])
-        return found
+            drawn.append([row[i] for i in draw(self.seed, clip.key, texts, counts, self.keep)])
+        return drawn
 
     def drawn(self, shard: Shard) -> list[tuple[str, ...]]:
         """The captions that were drawn for each clip of a shard."""
@@ -79,12 +76,12 @@ class Labels:
 
 
 def write_labels(folder: str, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
-    """Write captions-*.jsonl, each of them whole or as it was."""
+    """Write captions-*.jsonl beside the shards, each file atomically."""
     for shard in shards:
         lines = []
         drawn = {item.texts.vocabulary: item.drawn(shard) for item in labels}
         for number, clip in enumerate(labels[0].clips(shard)):
-            of = {name: found[number] for name, found in drawn.items()}
-            long = tuple(dict.fromkeys((*of.get("lm-lf", ()), *of.get("rater-lf", ()))))
-            lines.append(Captions(clip.key, long, of.get("rater-sf", ())).to_json() + "\n")
+            captions = {name: rows[number] for name, rows in drawn.items()}
+            long = tuple(dict.fromkeys((*captions.get("lm-lf", ()), *captions.get("rater-lf", ()))))
+            lines.append(Captions(clip.key, long, captions.get("rater-sf", ())).to_json() + "\n")
         write_atomic(join(locate(folder), shard.captions_name), "".join(lines))

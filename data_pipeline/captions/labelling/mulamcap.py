@@ -1,12 +1,14 @@
-"""The labels in the form of MuLaMCap (appendix D of the paper): a data set of captions to give away."""
+"""The labels in the form of MuLaMCap (appendix D of the paper): a data set of captions to publish."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipeline.captions.labelling.labels import Labels
+from data_pipeline.captions.labelling.markdown import code_span, escape_markdown
 from lightning_n2m.data.audioset import has_music_label
 from lightning_n2m.data.schema import Clip, Shard
 from lightning_n2m.storage import write_atomic
@@ -18,27 +20,27 @@ _CARD = """\
 # Captions of {clips} clips
 
 Each line of `{file}` is a clip: `id` and `source` name the track, `start_s` and `end_s` the part of it in
-seconds, `split` the split, and `captions` holds what was assigned, by vocabulary. The audio is not included.
+seconds, `split` the split, and `captions` holds its captions by vocabulary. The audio is not included.
 
-| vocabulary | captions to choose from | captions used | captions of a clip |
+| vocabulary | candidate captions | captions used | captions per clip |
 |---|---|---|---|
 {rows}
 
-## How it was made
+## Method
 
-By `python -m data_pipeline label --mulamcap`, after MuLaMCap (Huang et al. 2023, section 3.6 and
-appendix D). Clips and captions were embedded by the joint music-text model `{model}`; of the {top} nearest
-captions of each clip those above were drawn with probability inverse to how often a caption is among the
-nearest of any clip (seed {seed}).
+`python -m data_pipeline label --mulamcap`, after MuLaMCap (Huang et al. 2023, section 3.6 and appendix D).
+The joint music-text model {model} embedded clips and captions. The captions of a clip were drawn from its
+{top} nearest captions, with probability inverse to how often a caption is among the nearest of any clip
+(seed {seed}).
 
-## What to know before using it
+## Limitations
 
-- No human has listened: captions are guesses of a joint model, out of sentences that `lm-lf`'s language
-  model wrote without hearing anything. Measure the share of right ones before you trust them; `--report`
-  does so for rendered music.
+- No person has checked the captions: a joint model selected them, and the language model behind `lm-lf` had
+  no access to the audio. Measure the share of correct captions before you rely on them; `--report` does so
+  for rendered music.
 - `rater-lf` and the aspects in `rater-sf` are words of MusicCaps' raters (CC BY-SA 4.0): keep the licence if
-  they are in here, and do not evaluate on MusicCaps what was trained on `rater-lf`.
-- The licences of the tracks stay theirs: {licences}.
+  they are included, and do not evaluate on MusicCaps a model that was trained on `rater-lf`.
+- Each track keeps its own licence: {licences}.
 """
 
 
@@ -57,12 +59,13 @@ def write_mulamcap(folder: Path, shards: Sequence[Shard], labels: Sequence[Label
     """Write the labels of all vocabularies, and a data card.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         shards: The shards that were labelled.
         labels: Their labels, by vocabulary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines, licences = [], set()
+    lines: list[str] = []
+    licences: set[str] = set()
     for shard in shards:
         drawn = {item.texts.vocabulary: item.drawn(shard) for item in labels}
         for number, clip in enumerate(labels[0].clips(shard)):
@@ -71,25 +74,37 @@ def write_mulamcap(folder: Path, shards: Sequence[Shard], labels: Sequence[Label
             licences.add(clip.licence or "unknown")
             line = {
                 "id": clip.key,
-                "source": clip.source,
+                "source": without_credentials(clip.source),
                 "start_s": clip.start_s,
                 "end_s": round(clip.start_s + clip.duration_s, 6),
                 "split": shard.split,
-                "captions": {name: found[number] for name, found in drawn.items()},
+                "captions": {name: rows[number] for name, rows in drawn.items()},
             }
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    rows = []
+            # Halves of surrogate pairs, which damaged tags hold, have no UTF-8 form.
+            text = json.dumps(line, ensure_ascii=False)
+            lines.append(text.encode("utf-8", "replace").decode() + "\n")
+    table = []
     for item in labels:
         numbers = (len(item.texts.texts), int((item.counts > 0).sum()), item.keep)
-        rows.append(f"| {item.texts.vocabulary} | " + " | ".join(map(str, numbers)) + " |")
+        table.append(f"| {item.texts.vocabulary} | " + " | ".join(map(str, numbers)) + " |")
     card = _CARD.format(
         clips=len(lines),
         file=FILE,
-        rows="\n".join(rows),
-        model=labels[0].embeddings.name,
+        rows="\n".join(table),
+        model=code_span(labels[0].embeddings.name),
         top=labels[0].top,
         seed=labels[0].seed,
-        licences=", ".join(sorted(licences)),
+        licences=", ".join(map(escape_markdown, sorted(licences))),
     )
     write_atomic(folder / FILE, "".join(lines))
     write_atomic(folder / CARD, card)
+
+
+def without_credentials(source: str) -> str:
+    """The origin of a track without the user name, password and parameters that a URL may hold."""
+    if "://" not in source or re.fullmatch(re.escape(_YOUTUBE) + r"[\w-]{1,16}", source):
+        return source
+    scheme, _, rest = source.partition("://")
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

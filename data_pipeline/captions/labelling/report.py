@@ -1,4 +1,4 @@
-"""What became of the vocabularies: use of each caption before and after the draw, and labelled clips."""
+"""The report on labels: use of captions before and after the draw, their accuracy, and examples."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.captions.labelling.label_accuracy import LabelAccuracy, measure_label_accuracy
 from data_pipeline.captions.labelling.labels import Labels
+from data_pipeline.captions.labelling.markdown import code_span, escape_markdown
 from lightning_n2m.data.schema import Shard
 from lightning_n2m.storage import write_atomic
 
@@ -48,10 +49,10 @@ class Use:
 
 
 def write_report(folder: Path, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
-    """Write report.md and its pictures.
+    """Write report.md and its plots.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         shards: The shards that were labelled.
         labels: Their labels, by vocabulary.
     """
@@ -60,23 +61,23 @@ def write_report(folder: Path, shards: Sequence[Shard], labels: Sequence[Labels]
     clips = sum(shard.clips for shard in shards)
     text = [
         "# Labels",
-        f"{clips} clips in {len(shards)} shards, labelled by `{first.name}`, seed {labels[0].seed}.",
+        f"{clips} clips in {len(shards)} shards, labelled by {code_span(first.name)}, seed {labels[0].seed}.",
     ]
     for item in labels:
-        text += _of_vocabulary(folder, shards, item)
+        text += _vocabulary_section(folder, shards, item)
     text += _examples(shards, labels)
     write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
 
 
-def _of_vocabulary(folder: Path, shards: Sequence[Shard], item: Labels) -> list[str]:
+def _vocabulary_section(folder: Path, shards: Sequence[Shard], item: Labels) -> list[str]:
     size, name = len(item.texts.texts), item.texts.vocabulary
     uses = {
         f"the {item.keep} nearest": Use(_counted(size, (item.nearest(s)[:, : item.keep] for s in shards))),
         f"the {item.top} nearest": Use(item.counts),
         f"{item.keep} of {item.top}, drawn": Use(_counted(size, (item.positions(s) for s in shards))),
     }
-    picture = f"{name}.png"
-    _draw_picture(folder / picture, uses, name)
+    plot = f"{name}.png"
+    _plot_use(folder / plot, uses, name)
     rows = [
         f"| {kind} | {100 * use.coverage:.1f} % | {use.entropy:.2f} | {2**use.entropy:.0f} | "
         f"{100 * use.top_share:.1f} % | {use.counts.max()} |"
@@ -86,15 +87,15 @@ def _of_vocabulary(folder: Path, shards: Sequence[Shard], item: Labels) -> list[
         f"## {name}: {size} captions",
         "\n".join(
             [
-                "| captions of a clip | coverage | entropy, bits | as many as equally used "
+                "| captions of a clip | coverage | entropy, bits | equally used captions of that entropy "
                 "| uses by the top 1 % | most used |",
                 "|---|---|---|---|---|---|",
                 *rows,
             ]
         ),
-        f"![How often captions of {name} are used]({picture})",
+        f"![How often captions of {name} are used]({plot})",
     ]
-    return text + _of_truth(shards, item)
+    return text + _accuracy_section(shards, item)
 
 
 def _counted(size: int, rows: Any) -> NDArray[np.int64]:
@@ -104,34 +105,39 @@ def _counted(size: int, rows: Any) -> NDArray[np.int64]:
     return counts
 
 
-def _of_truth(shards: Sequence[Shard], item: Labels) -> list[str]:
-    """Right labels of clips whose truth is known, beside captions drawn at random."""
+def _accuracy_section(shards: Sequence[Shard], item: Labels) -> list[str]:
+    """Correct labels of clips with ground truth, beside captions drawn at random."""
     held_out = [shard for shard in shards if shard.split != "train"]
-    parts = {"": _judged(shards, item), "held-out tracks: ": _judged(held_out, item)}
+    parts = {"": _accuracies(shards, item), "held-out tracks: ": _accuracies(held_out, item)}
     table = [
-        f"| {prefix}{kind} | {found.captions} | "
+        f"| {prefix}{kind} | {accuracy.captions} | "
         + " | ".join(
             f"{100 * share:.1f} %"
-            for share in (found.family, found.family_named, found.genre, found.genre_named)
+            for share in (
+                accuracy.family,
+                accuracy.family_named,
+                accuracy.genre,
+                accuracy.genre_named,
+            )
         )
         + " |"
-        for prefix, judged in parts.items()
-        for kind, found in judged.items()
-        if found
+        for prefix, accuracies in parts.items()
+        for kind, accuracy in accuracies.items()
+        if accuracy
     ]
     if not table:
         return []
     heading = (
-        "| captions | judged | name a right instrument family | ... of those that name one | name the genre "
-        "| ... of those that name one |"
+        "| captions | number | name a correct instrument family | ... of those that name one "
+        "| name the genre | ... of those that name one |"
     )
     return [
-        "Clips whose truth is known, because they were rendered:",
+        "Rendered clips, whose instruments and genre are known:",
         "\n".join([heading, "|---|---|---|---|---|---|", *table]),
     ]
 
 
-def _judged(shards: Sequence[Shard], item: Labels) -> dict[str, LabelAccuracy | None]:
+def _accuracies(shards: Sequence[Shard], item: Labels) -> dict[str, LabelAccuracy | None]:
     texts = item.texts.texts
     top: list[Any] = []
     drawn: list[Any] = []
@@ -157,13 +163,16 @@ def _examples(shards: Sequence[Shard], labels: Sequence[Labels]) -> list[str]:
     for shard, number in rng.sample(places, min(_CLIPS, len(places))):
         clip = labels[0].clips(shard)[number]
         known = clip.descriptions[0] if clip.descriptions else ", ".join((*clip.genres, *clip.tags))
-        lines = [f"**{clip.title or clip.key}** ({shard.split}, {clip.key}): {known}"]
-        lines += [f"- {item.texts.vocabulary}: {'; '.join(item.drawn(shard)[number])}" for item in labels]
+        title, key, known = map(escape_markdown, (clip.title or clip.key, clip.key, known))
+        lines = [f"**{title}** ({shard.split}, {key}): {known}", ""]
+        for item in labels:
+            captions = "; ".join(map(escape_markdown, item.drawn(shard)[number]))
+            lines.append(f"- {item.texts.vocabulary}: {captions}")
         text.append("\n".join(lines))
     return text
 
 
-def _draw_picture(path: Path, uses: dict[str, Use], name: str) -> None:
+def _plot_use(path: Path, uses: dict[str, Use], name: str) -> None:
     import io
 
     from matplotlib.figure import Figure

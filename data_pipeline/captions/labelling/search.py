@@ -1,8 +1,8 @@
 """The nearest captions of each clip: exact, in blocks of bounded memory.
 
-Products are taken in low precision first, block by block. What might be among the nearest, by a
-strict bound on the rounding error, is scored again in float64, row by row; equal scores go by the
-number of the caption. So the result does not depend on blocks, threads, precision or machine.
+Products are computed in low precision first, block by block. Candidates that a strict bound on the rounding
+error cannot exclude are scored again in float64, row by row; equal scores are ordered by the number of the
+caption. So the result does not depend on blocks, threads, precision or machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Vectors = NDArray[np.float32]
 Coarse = Literal["float32", "bfloat16"]
 CLIPS, CAPTIONS = 1024, 2048  # Rows and columns of a block of scores.
 _GROUP = 64
-_POOL = 512  # Candidates of a clip, on average, at which the pool is gone through.
-_Found = tuple[Tensor, Tensor, Tensor]  # Rows, columns and coarse scores of candidates.
+_POOL = 512  # Candidates of a clip, on average, at which the pool is pruned.
+_Candidates = tuple[Tensor, Tensor, Tensor]  # Rows, columns and coarse scores of candidates.
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def nearest(
 
     Args:
         clips: Unit vectors ``(clips, d)``.
-        captions: Unit vectors ``(captions, d)``, in as many pieces as they lie in.
-        k: How many.
+        captions: Unit vectors ``(captions, d)``, in pieces of any length.
+        k: Number of captions for each clip.
         rows: Clips of a block.
         columns: Captions of a block.
         coarse: Precision of the first pass; the fastest when none is given. The result is the same.
@@ -78,12 +78,12 @@ def nearest(
         )
     coarse = coarse or fastest_coarse()
     starts = range(0, len(clips), rows)
-    found = [
+    blocks = [
         _block(np.asarray(clips[start : start + rows]), captions, k, columns, coarse) for start in starts
     ]
     return Nearest(
-        np.concatenate([part.captions for part in found] or [np.zeros((0, k), np.int32)]),
-        np.concatenate([part.scores for part in found] or [np.zeros((0, k))]),
+        np.concatenate([part.captions for part in blocks] or [np.zeros((0, k), np.int32)]),
+        np.concatenate([part.scores for part in blocks] or [np.zeros((0, k))]),
     )
 
 
@@ -93,7 +93,7 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
     left = torch.from_numpy(clips).to(kind)
     slack = 2 * rounding(clips.shape[1], coarse)
     best = torch.full((len(clips), k), -torch.inf)  # The k largest coarse scores so far.
-    pool: list[_Found] = []
+    pool: list[_Candidates] = []
     pooled = offset = 0
     for part in captions:
         for start in range(0, len(part), columns):
@@ -118,8 +118,8 @@ def _block(clips: Vectors, captions: Sequence[Vectors], k: int, columns: int, co
     return _rescored(clips, captions, row.numpy(), column.numpy(), k)
 
 
-def _pruned(pool: Sequence[_Found], best: Tensor, slack: float) -> _Found:
-    """What can still be among the nearest: the bound has risen since most of the pool was found."""
+def _pruned(pool: Sequence[_Candidates], best: Tensor, slack: float) -> _Candidates:
+    """Candidates that can still be among the nearest: the bound has risen since most were added."""
     row, column, value = (torch.cat(part) for part in zip(*pool, strict=True))
     kept = value >= best[row, -1] - slack
     return row[kept], column[kept], value[kept]
@@ -128,7 +128,7 @@ def _pruned(pool: Sequence[_Found], best: Tensor, slack: float) -> _Found:
 def _at_least(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
     """Rows and columns of clips and captions whose scores ``(captions, clips)`` reach the bound ``(clips,)``.
 
-    Few do, so groups of captions are ruled out by their largest first: one pass over the memory, not three.
+    Most groups of captions are ruled out by their largest score: one pass over memory instead of three.
 
     Returns:
         Clips, in ascending order, and captions.
@@ -145,7 +145,7 @@ def _at_least(scores: Tensor, bound: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _merged(best: Tensor, row: Tensor, value: Tensor) -> Tensor:
-    """The k largest of what was there and new values; rows come in ascending order."""
+    """The k largest of the scores so far and new ones, whose rows are in ascending order."""
     counts = torch.bincount(row, minlength=len(best))
     position = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
     wide = torch.full((len(best), int(counts.max())), -torch.inf)
@@ -169,10 +169,10 @@ def _rescored(
         chosen = order[start : start + at_once]
         pieces = np.searchsorted(ends, column[chosen], side="right")
         for piece in np.unique(pieces):
-            here = chosen[pieces == piece]
-            vectors = captions[piece][column[here] - (ends[piece] - len(captions[piece]))]
+            inside = chosen[pieces == piece]
+            vectors = captions[piece][column[inside] - (ends[piece] - len(captions[piece]))]
             # Row by row: a matrix product would depend, in its last bits, on how many rows there are.
-            exact[here] = (clips[row[here]].astype(np.float64) * vectors).sum(axis=1)
+            exact[inside] = (clips[row[inside]].astype(np.float64) * vectors).sum(axis=1)
     ranked = np.lexsort((column, -exact, row))
     counts = np.bincount(row, minlength=len(clips))
     firsts = np.cumsum(counts) - counts
@@ -181,10 +181,10 @@ def _rescored(
 
 
 def nearest_by_faiss(clips: Vectors, captions: Sequence[Vectors], k: int, spare: int = 32) -> Nearest:
-    """The same result, by FAISS's exact index, for those who have it on a GPU or prefer it.
+    """The same result by FAISS's exact index, for instance on a GPU.
 
-    Where more captions than were asked for lie within the rounding error of the k-th, FAISS may have left
-    out the right one; those clips are searched again.
+    FAISS may miss a caption where more captions than were requested have a score within the rounding error
+    of the k-th; those clips are searched again by `nearest`.
 
     Raises:
         InputError: if the package is missing.
@@ -199,12 +199,12 @@ def nearest_by_faiss(clips: Vectors, captions: Sequence[Vectors], k: int, spare:
     index = faiss.IndexFlatIP(dimension)
     for part in captions:
         index.add(np.ascontiguousarray(part))
-    asked = min(total, k + spare)
-    scores, found = index.search(np.ascontiguousarray(clips), asked)
-    row = np.repeat(np.arange(len(clips)), asked)
-    result = _rescored(clips, captions, row, found.ravel().astype(np.int64), k)
+    requested = min(total, k + spare)
+    scores, columns = index.search(np.ascontiguousarray(clips), requested)
+    row = np.repeat(np.arange(len(clips)), requested)
+    result = _rescored(clips, captions, row, columns.ravel().astype(np.int64), k)
     unsure = scores[:, -1] >= scores[:, k - 1] - 2 * rounding(dimension, "float32")
-    again = np.flatnonzero(unsure) if asked < total else np.zeros(0, np.int64)
+    again = np.flatnonzero(unsure) if requested < total else np.zeros(0, np.int64)
     if len(again):
         better = nearest(clips[again], captions, k)
         result.captions[again], result.scores[again] = better.captions, better.scores

@@ -1,4 +1,4 @@
-"""Units of search: the clips of some shards against a whole vocabulary."""
+"""Units of work of the search: the clips of some shards against a whole vocabulary."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lightning_n2m.data.schema import Shard
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import write_atomic
 
-AT_ONCE = 1024  # Clips of a unit: the vocabulary is read once for so many.
+AT_ONCE = 1024  # Clips of a unit: the vocabulary is read once for all of them.
 
 
 @dataclass(frozen=True)
 class SearchUnit:
-    """Some shards whose nearest captions are to be found."""
+    """Some shards whose nearest captions are to be embeddings."""
 
     embeddings: Embeddings
     shards: tuple[Shard, ...]
@@ -32,7 +32,7 @@ class SearchUnit:
 
 
 def find_nearest(
-    found: Embeddings,
+    embeddings: Embeddings,
     shards: list[Shard],
     texts: Texts,
     top: int,
@@ -40,14 +40,14 @@ def find_nearest(
     workers: int,
     engine: Engine,
 ) -> None:
-    """Find the nearest captions of all shards for which they are not known yet."""
-    missing = [shard for shard in shards if not found.nearest(shard, texts, top).is_file()]
+    """Find the nearest captions of all shards for which they are missing."""
+    missing = [shard for shard in shards if not embeddings.nearest(shard, texts, top).is_file()]
     groups: list[list[Shard]] = [[]]
     for shard in missing:
         if groups[-1] and sum(item.clips for item in groups[-1]) + shard.clips > AT_ONCE:
             groups.append([])
         groups[-1].append(shard)
-    units = [SearchUnit(found, tuple(group), texts, top, search) for group in groups if group]
+    units = [SearchUnit(embeddings, tuple(group), texts, top, search) for group in groups if group]
     total = sum(shard.clips for shard in shards)
     done = total - sum(shard.clips for shard in missing)
     with progress(f"searching {texts.vocabulary}", total, "clips", done) as report:
@@ -56,24 +56,24 @@ def find_nearest(
 
 
 def search_shards(unit: SearchUnit) -> int:
-    """Find the nearest captions of the clips of some shards, and keep them.
+    """Find the nearest captions of the clips of some shards, and store them.
 
     Returns:
         The number of clips.
     """
-    found = unit.embeddings
-    captions = [found.read(path) for path in found.captions(unit.texts)]
+    embeddings = unit.embeddings
+    captions = [embeddings.read(path) for path in embeddings.captions(unit.texts)]
     if sum(map(len, captions)) != len(unit.texts.texts):
         raise InputError(
-            f"{found.folder} holds another number of {unit.texts.vocabulary} captions than the vocabulary; "
-            f"delete {found.captions(unit.texts)[0].parent} and label again."
+            f"{embeddings.folder} holds another number of {unit.texts.vocabulary} captions than the "
+            f"vocabulary; delete {embeddings.captions(unit.texts)[0].parent} and label again."
         )
-    vectors = [np.array(found.read_clips(shard)[1]) for shard in unit.shards]
+    vectors = [np.array(embeddings.read_clips(shard)[1]) for shard in unit.shards]
     find = nearest if unit.search == "exact" else nearest_by_faiss
     result = find(np.concatenate(vectors), captions, unit.top)
     start = 0
     for shard, part in zip(unit.shards, vectors, strict=True):
-        path = found.nearest(shard, unit.texts, unit.top)
+        path = embeddings.nearest(shard, unit.texts, unit.top)
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = io.BytesIO()
         np.save(stream, result.captions[start : start + len(part)])

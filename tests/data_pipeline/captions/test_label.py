@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,15 +16,17 @@ import yaml
 from safetensors.torch import save_file
 
 from data_pipeline.__main__ import main
-from data_pipeline.captions.embeddings import open_embeddings
+from data_pipeline.captions.embeddings import open_embeddings, write_vectors
 from data_pipeline.captions.labelling.draw import draw
 from data_pipeline.captions.labelling.label_accuracy import families_in, genres_in, measure_label_accuracy
+from data_pipeline.captions.labelling.mulamcap import without_credentials
 from data_pipeline.captions.labelling.report import Use
 from data_pipeline.captions.vocabulary.table import Caption, read_texts, write_table
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.schema import read_captions, read_index
 from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.data.text_batch import TextBatch
+from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.mulan.feature_cache import decode_audio
 from lightning_n2m.mulan.joint import embed_clips
@@ -31,14 +34,14 @@ from lightning_n2m.mulan.loading import load_joint
 from tests.data_pipeline.conftest import tree
 from tests.paths import ROOT
 
-RECIPE = ROOT / "configs" / "starter" / "mulan.yaml"
+CONFIG = ROOT / "pretrained" / "mulan" / "config.yaml"
 KINDS = ("waltz", "tango", "hymn", "techno track", "polka", "blues", "reggae song", "folk tune")
 PLAYERS = ("piano", "violin", "accordion", "flute", "drums", "organ", "guitar")
 
 
 def bundle(folder: Path, seed: int) -> Path:
-    """Two towers of the starter's recipe with untrained projections."""
-    model = yaml.safe_load(RECIPE.read_text())["model"]
+    """Two towers as the starter's, with untrained projections."""
+    model = yaml.safe_load(CONFIG.read_text())["model"]
     torch.manual_seed(seed)
     towers = build_towers(model)
     folder.mkdir()
@@ -67,7 +70,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     captions = [
         Caption(f"A slow {kind} with {player}.", "lm-lf", "x") for kind in KINDS for player in PLAYERS
     ]
-    captions += [Caption(f"The {player} is heard.", "rater-lf", "x") for player in (*PLAYERS, *KINDS)]
+    captions += [Caption(f"The {player} is loud.", "rater-lf", "x") for player in (*PLAYERS, *KINDS)]
     captions += [Caption(word, "rater-sf", "x") for word in (*KINDS, *PLAYERS)]
     write_table(path, captions)
     return path
@@ -219,7 +222,7 @@ def test_sentences_of_musiccaps_stay_out_of_training(place, words: Path, tmp_pat
     assert long() & texts["rater-lf"]
 
 
-def test_the_report_counts_and_judges(place, words: Path, tmp_path: Path) -> None:
+def test_the_report_counts_uses_and_correct_labels(place, words: Path, tmp_path: Path) -> None:
     assert place(words, "--report", str(tmp_path / "report")) == 0
     text = (tmp_path / "report" / "report.md").read_text()
     assert "| 3 of 10, drawn |" in text
@@ -251,7 +254,7 @@ def test_captions_are_read_as_a_listener_would(caption: str, families: set[str],
     assert bool(genres_in(caption)) == bool(genres)
 
 
-def test_judging_counts_right_captions() -> None:
+def test_accuracy_counts_correct_captions() -> None:
     truth = {"families": ["strings"], "genre": "waltz", "drums": False}
     found = measure_label_accuracy(
         [(truth, ["A waltz for violin.", "A tango for violin.", "Loud music."]), ({}, ["A waltz."])]
@@ -263,10 +266,10 @@ def test_judging_counts_right_captions() -> None:
 
 
 def refused(code: int, capsys: pytest.CaptureFixture[str], *names: str) -> None:
-    said = capsys.readouterr().err.strip().splitlines()
+    output = capsys.readouterr().err.strip().splitlines()
     assert code == 2
-    assert all(name in said[-1] for name in names), said
-    assert "Traceback" not in "\n".join(said)
+    assert all(name in output[-1] for name in names), output
+    assert "Traceback" not in "\n".join(output)
 
 
 def test_embeddings_of_another_model_are_not_mixed(
@@ -279,7 +282,7 @@ def test_embeddings_of_another_model_are_not_mixed(
     assert tree(tmp_path / "embeddings") == before
     path = tmp_path / "embeddings" / "index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "joint": str(other)}))
-    refused(place(words), capsys, str(other), "by now")
+    refused(place(words), capsys, str(other), "now holds")
     assert not labels(tmp_path / "shards")
 
 
@@ -289,12 +292,12 @@ def test_captions_of_another_joint_model_are_refused(place, words: Path, tmp_pat
     (file, *_) = sorted((tmp_path / "embeddings" / "captions").rglob("lm-lf*/*.npy"))
     np.save(file, np.zeros((56, 64), np.float32))
     shutil.rmtree(tmp_path / "embeddings" / "nearest")
-    refused(place(words), capsys, file.name, "another joint model")
+    refused(place(words), capsys, file.name, "56 x 64")
     assert labels(tmp_path / "shards") == before
 
 
 @pytest.mark.parametrize("kind", ["clips", "captions/lm-lf*"])
-def test_embeddings_that_are_no_numbers_are_refused(
+def test_embeddings_that_are_not_finite_are_refused(
     place, words: Path, tmp_path: Path, capsys, kind: str
 ) -> None:
     assert place(words) == 0
@@ -304,20 +307,16 @@ def test_embeddings_that_are_no_numbers_are_refused(
     vectors[0, 3] = np.nan
     np.save(file, vectors)
     shutil.rmtree(tmp_path / "embeddings" / "nearest")
-    refused(place(words, "--seed", "1"), capsys, file.name, "no numbers")
+    refused(place(words, "--seed", "1"), capsys, file.name, "NaN or infinite")
     assert labels(tmp_path / "shards") == before
 
 
-def test_a_model_that_gives_no_numbers_is_refused(made: Path, joint: Path, tmp_path: Path, capsys) -> None:
-    broken = shutil.copytree(joint, tmp_path / "broken")
-    from safetensors.torch import load_file
-
-    weights = load_file(broken / "weights.safetensors")
-    weights["audio.project.5.bias"][0] = torch.nan
-    save_file(weights, broken / "weights.safetensors")
-    given = ["--shards", str(made), "--joint", str(broken), "--output", str(tmp_path / "e"), "--workers", "1"]
-    refused(main(["embed", *given]), capsys, "no number", "clip")
-    assert not list((tmp_path / "e").rglob("*.npy"))
+def test_vectors_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    vectors = np.ones((3, 4), np.float32)
+    vectors[1, 2] = np.nan
+    with pytest.raises(InputError, match="clip b by towers is NaN or infinite"):
+        write_vectors(tmp_path / "v.npy", vectors, ["clip a", "clip b", "clip c"], "towers")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_not_embedded_is_named(place, words: Path, tmp_path: Path, capsys) -> None:
@@ -328,6 +327,91 @@ def test_what_was_not_embedded_is_named(place, words: Path, tmp_path: Path, caps
     path.write_text(replace(index, shards=(*changed, *index.shards[1:])).to_json())
     refused(place(words), capsys, index.shards[0].name, "embed")
     assert not labels(tmp_path / "shards")
+
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:a) ![y](http://evil/p.png) `|` *b*\x1b[2J\n# www.evil.org"
+
+
+def test_text_of_strangers_is_plain_text_in_report_and_card(
+    place, words: Path, embedded: Path, tmp_path: Path
+) -> None:
+    assert place(words) == 0
+    for path in (tmp_path / "embeddings" / "clips").glob("*.jsonl"):
+        clips = [json.loads(line) for line in path.read_text().splitlines()]
+        for clip in clips:
+            clip |= {"title": HOSTILE, "licence": HOSTILE, "descriptions": [HOSTILE]}
+            clip["source"] = "https://me:hidden@host/music/a.ogg?token=hidden#hidden"
+        path.write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+    assert place(words, "--report", str(tmp_path / "r"), "--mulamcap", str(tmp_path / "m")) == 0
+    report, card = ((tmp_path / name).read_text() for name in ("r/report.md", "m/README.md"))
+    assert "alert" in report
+    assert "alert" in card
+    for text in (report, card):
+        assert not re.search(r"<script|(?<!\\)!\[y|(?<!\\)\]\(j|http://|www\.|javascript:|\x1b", text)
+    lines = (tmp_path / "m" / "captions.jsonl").read_text()
+    assert "hidden" not in lines
+    assert "https://host/music/a.ogg" in lines
+
+
+@pytest.mark.parametrize(
+    ("source", "published"),
+    [
+        ("music/a@b.ogg", "music/a@b.ogg"),
+        ("https://host/a.ogg", "https://host/a.ogg"),
+        ("https://me@host/a.ogg", "https://host/a.ogg"),
+        ("ftp://me:p@ss@host", "ftp://host"),
+        ("https://www.youtube.com/watch?v=abc_DEF-123", "https://www.youtube.com/watch?v=abc_DEF-123"),
+        ("https://www.youtube.com/watch?v=abc&key=1", "https://www.youtube.com/watch"),
+        ("https://host/a@b.ogg?key=1", "https://host/a@b.ogg"),
+    ],
+)
+def test_credentials_of_urls_are_not_published(source: str, published: str) -> None:
+    assert without_credentials(source) == published
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "header beyond the file": lambda path: path.write_bytes(
+        path.read_bytes().replace(b"(3, 128)", b"(9999999999999, 128)").replace(b"'shape': (", b"'shape':(9")
+    ),
+    "no header": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00v\x00" + b"(" * 118),
+    "pickle": lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),
+    "archive": lambda path: np.savez(path.open("wb"), a=np.ones(3)),
+    "float64": lambda path: np.save(path, np.load(path).astype(float)),
+    "rows": lambda path: np.save(path, np.load(path)[1:]),
+    "infinite": lambda path: np.save(path, np.load(path) * np.inf),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "no clips": lambda path: path.with_suffix(".jsonl").write_text(""),
+    "clips are no JSON": lambda path: path.with_suffix(".jsonl").write_text("{"),
+    "clips are nested": lambda path: path.with_suffix(".jsonl").write_text("[" * 100_000),
+    "clips are gone": lambda path: path.with_suffix(".jsonl").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_embeddings_are_refused_in_one_line(
+    made: Path, embedded: Path, tmp_path: Path, damage
+) -> None:
+    folder = Path(shutil.copytree(embedded, tmp_path / "e"))
+    shard = next(shard for shard in read_index(made).shards if shard.clips > 1)
+    path = open_embeddings(folder).clips(shard)
+    damage(path)
+    with pytest.raises(InputError, match=f"{path.stem}|holds no embeddings") as error:
+        open_embeddings(folder).read_clips(shard)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "[" * 100_000, '{"format": 1}', '{"format": 1, "joint": 1, "name": "a", "dimension": 3}'],
+    ids=range(5),
+)
+def test_a_damaged_index_of_embeddings_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(InputError, match=r"index\.json is damaged") as error:
+        open_embeddings(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +436,7 @@ def test_only_rater_lf_is_no_vocabulary_to_train_on(place, tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_training_hears_labels_as_often_as_it_is_told(
+def test_training_draws_pseudo_labels_with_the_given_share(
     place, words: Path, tmp_path: Path, share: float
 ) -> None:
     assert place(words) == 0
