@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.bundle import (
+    begin_with,
     build_stage,
     load_stage,
     read_bundle,
@@ -231,3 +232,13 @@ def test_the_config_of_a_bundle_has_no_aliases(tmp_path: Path) -> None:
         tmp_path / "b", {"class_path": "x", "init_args": {"a": shared, "b": shared}}, {"w": torch.ones(1)}
     )
     assert "&" not in (tmp_path / "b" / "config.yaml").read_text()
+
+
+def test_a_training_starts_from_weights_with_smaller_kernels() -> None:
+    """The recipe's strided layers have wider kernels than the network in ``pretrained/``."""
+    config = yaml.safe_load((ROOT / "configs/starter/super_resolution.yaml").read_text(encoding="utf-8"))
+    stage, earlier = build_stage(config["model"]), load_stage(ROOT / "pretrained/super_resolution")
+    begin_with(stage, ROOT / "pretrained/super_resolution")
+    for new, old in zip(stage.network.ups, earlier.network.ups, strict=True):
+        before = new.padding[0] - old.padding[0]
+        assert torch.equal(new.weight[..., before : before + old.weight.shape[-1]], old.weight)
