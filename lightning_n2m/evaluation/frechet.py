@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -65,9 +66,14 @@ def frechet_distance(evaluated: Tensor, reference: Tensor, draws: int = 40, seed
         reference: ``(clips, patches, dimension)``; it is held fixed.
         draws: Draws of the bootstrap; 0 for no interval.
         seed: Seed of the draws.
+
+    Returns:
+        The distance; NaN for a single patch.
     """
     dimension = evaluated.shape[-1]
     n, reference_n = (x.shape[0] * x.shape[1] for x in (evaluated, reference))
+    if min(n, reference_n) < 2:  # a covariance needs two patches
+        return Distance(math.nan, math.nan, math.nan, n, reference_n, dimension)
     if min(n, reference_n) < 2 * dimension:
         warnings.warn(
             f"A Fréchet distance of {dimension} dimensions from {n} patches against {reference_n} is biased "

@@ -71,7 +71,7 @@ def plot_scales(metrics: Sequence[MetricValue]) -> Plot:
     axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows], fontsize=7)
     for edge in (0, 1):
         axes.axvline(edge, color="black", linewidth=0.8)
-    label = "lower bound 0, upper bound 1 (green: higher is better; blue: lower is better)"
+    label = "0: lower bound, 1: upper bound (green: higher is better)"
     axes.set(xlabel=label, xlim=(-0.25, 1.45))
     return plot
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -69,3 +71,9 @@ def test_too_few_patches_for_the_dimension_are_reported():
     x = torch.randn(10, 3, 40, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match="40 dimensions from 30 patches"):
         frechet_distance(x, x, draws=0)
+
+
+def test_a_single_patch_has_no_distance():
+    one = torch.ones(1, 1, 4)
+    assert math.isnan(frechet_distance(one, torch.randn(3, 2, 4)).value)
+    assert math.isnan(frechet_distance(torch.randn(3, 2, 4), one).value)
