@@ -18,7 +18,7 @@ from lightning_n2m.mulan.bundle import load_towers
 from lightning_n2m.mulan.feature_cache import CachedFeatures, cached_features
 from lightning_n2m.mulan.joint import average
 from lightning_n2m.mulan.pairs import PairText, tags_of
-from lightning_n2m.mulan.retrieval import Retrieval, tags_worth_asking  # prose: allow
+from lightning_n2m.mulan.retrieval import Retrieval, measurable_tags  # prose: allow
 from lightning_n2m.mulan.retrieval import measure as retrieve
 from lightning_n2m.mulan.text_tower import TextTower
 
@@ -78,7 +78,7 @@ def compare(build: Path, weights: Path = WEIGHTS, split: str = "test") -> tuple[
     queries = [PairText().query(clip) for clip in clips]
     tracks = [clip.track_id for clip in clips]
     tags = [tags_of(clip) for clip in clips]
-    queried_tags = tags_worth_asking(tags)  # prose: allow
+    queried_tags = measurable_tags(tags)  # prose: allow
     windows = torch.cat([torch.from_numpy(part.features.copy()) for part in held_out])
     tower_vectors = average(towers.audio_vectors(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]))
     free_vectors = torch.cat([free.audio(part) for part in held_out])

@@ -32,16 +32,16 @@ class AudioTower(nn.Module):
 
 
 class TaggerTower(AudioTower):
-    """musicnn, frozen, and two layers that are trained on what it hears.
+    """musicnn, frozen, and two layers that are trained on its features.
 
-    The tagger is not registered: neither checkpoints nor moving averages hold it. It has to be the one
-    that was trained on the Million Song Dataset, since the other one judges in the evaluation.
+    The tagger is not registered: neither checkpoints nor moving averages hold it. It is the one that
+    was trained on the Million Song Dataset, since the other one is an evaluation model.
 
     Args:
         tagger: Training corpus of the tagger.
         dimension: Length of the vector.
-        hidden: Width of the layer between.
-        dropout: Share of features that are hidden in training.
+        hidden: Width of the hidden layer.
+        dropout: Dropout rate.
         precision: Of the tagger; bfloat16 is three times faster where the processor has AMX.
     """
 
@@ -71,8 +71,8 @@ class TaggerTower(AudioTower):
         """Windows ``(b, t)`` to ``(b, 1706)``: what the tagger's last layers see, over patches of 3 s."""
         network = load_musicnn(self.tagger).to(audio.device)
         with torch.autocast(audio.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            heard = network(audio[:, None].float())
-        both = torch.cat([heard.pooled.float(), heard.embedding], dim=-1)
+            output = network(audio[:, None].float())
+        both = torch.cat([output.pooled.float(), output.embedding], dim=-1)
         return both.unflatten(0, (len(audio), -1)).mean(dim=1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class PairDataModule(LightningDataModule):
     Args:
         shards: Folder of shards as ``python -m data_pipeline shard`` writes it, or several.
         batch_size: Pairs in a batch of one rank.
-        features: Folder that keeps the features of a frozen tower; an interrupted computation goes on.
+        features: Folder that keeps the features of a frozen tower; an interrupted computation resumes.
         num_workers: Loader processes of one rank, where audio has to be decoded.
         streams: Streams for each worker over all ranks; the number of ranks when null.
         shuffle_shards: Shards whose clips are shuffled together.
@@ -65,7 +65,7 @@ class PairDataModule(LightningDataModule):
         return self.trainer.lightning_module.audio  # type: ignore[union-attr]
 
     def prepare_data(self) -> None:
-        """Hear all clips once, on one process of each machine."""
+        """Compute the features of all clips once, on one process of each machine."""
         if self._tower.feature_size is None:
             return
         training = self.trainer.state.fn == "fit"  # type: ignore[union-attr]
@@ -74,10 +74,10 @@ class PairDataModule(LightningDataModule):
             for split in (("train", "validation") if training else ("validation", "test"))
             for file in find_shards(self.folders, split)
         ]
-        for file in track(files, "hearing all shards once", transient=True):
+        for file in track(files, "computing features", transient=True):
             cached_features(self._tower, file, self.features)
 
-    def _heard(self, split: str) -> list[CachedFeatures]:
+    def _cached(self, split: str) -> list[CachedFeatures]:
         return [
             cached_features(self._tower, file, self.features) for file in find_shards(self.folders, split)
         ]
@@ -87,7 +87,7 @@ class PairDataModule(LightningDataModule):
         rank, ranks = self.trainer.global_rank, self.trainer.world_size  # type: ignore[union-attr]
         if self._tower.feature_size is not None:
             pairs = FeatureStream(
-                self._heard("train"), self.text, self.batch_size, rank, ranks, self.seed, self.start
+                self._cached("train"), self.text, self.batch_size, rank, ranks, self.seed, self.start
             )
             return DataLoader(pairs, self.batch_size, collate_fn=collate)
         stream = TrainingStream(
@@ -113,7 +113,7 @@ class PairDataModule(LightningDataModule):
         """The clips of a split, all of them on every rank."""
         if self._tower.feature_size is not None:
             return DataLoader(
-                FeatureClips(self._heard(split), self.text, self.validation_clips),
+                FeatureClips(self._cached(split), self.text, self.validation_clips),
                 self.batch_size,
                 collate_fn=collate,
             )
@@ -136,13 +136,13 @@ class PairDataModule(LightningDataModule):
         return {"batches": progress.total.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the batches that a checkpoint has seen."""
+        """Resume after the batches that a checkpoint has seen."""
         self.start = state_dict["batches"]
 
 
 @dataclass(frozen=True)
 class PairDecoder:
-    """Decodes a window and draws a text, or decodes a whole clip and tells all its text.
+    """Decodes a window and draws a text, or decodes a whole clip with all its text.
 
     Args:
         sample_rate: Rate to deliver, in Hz.

@@ -1,4 +1,4 @@
-"""Pairs of text and what a frozen tower heard: endless ones to train on, whole clips to validate."""
+"""Pairs of text and cached features: an endless stream for training, whole clips for validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FeatureStream(IterableDataset):
     clip, window and text whatever the number of ranks.
 
     Args:
-        heard: Features of the training shards.
+        cached: Features of the training shards.
         text: How the text is drawn.
         batch_size: Pairs in a batch of this rank.
         rank: Rank of this process.
@@ -31,7 +31,7 @@ class FeatureStream(IterableDataset):
 
     def __init__(
         self,
-        heard: Sequence[CachedFeatures],
+        cached: Sequence[CachedFeatures],
         text: PairText,
         batch_size: int,
         rank: int = 0,
@@ -39,9 +39,9 @@ class FeatureStream(IterableDataset):
         seed: int = 0,
         start: int = 0,
     ) -> None:
-        self.heard, self.text, self.batch_size = heard, text, batch_size
+        self.cached, self.text, self.batch_size = cached, text, batch_size
         self.rank, self.ranks, self.seed, self.start = rank, ranks, seed, start
-        self.places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
+        self.places = [(shard, row) for shard, part in enumerate(cached) for row in range(len(part.clips))]
 
     def __iter__(self) -> Iterator[Pair]:
         """Pairs of this rank: each global batch is dealt to the ranks in order."""
@@ -58,7 +58,7 @@ class FeatureStream(IterableDataset):
             batch += 1
 
     def _pair(self, shard: int, row: int, number: int) -> Pair:
-        part = self.heard[shard]
+        part = self.cached[shard]
         clip, draw = part.clips[row], random.Random(derive_seed(self.seed, "pair", number))
         window = draw.randrange(part.features.shape[1])
         return {
@@ -74,14 +74,14 @@ class FeatureClips(Dataset):
     """Whole clips by their features, evenly spread over a split.
 
     Args:
-        heard: Features of the shards of the split.
-        text: What a clip is looked for by.
+        cached: Features of the shards of the split.
+        text: How the query of a clip is built.
         clips: How many, at most.
     """
 
-    def __init__(self, heard: Sequence[CachedFeatures], text: PairText, clips: int) -> None:
-        self.heard, self.text = heard, text
-        places = [(shard, row) for shard, part in enumerate(heard) for row in range(len(part.clips))]
+    def __init__(self, cached: Sequence[CachedFeatures], text: PairText, clips: int) -> None:
+        self.cached, self.text = cached, text
+        places = [(shard, row) for shard, part in enumerate(cached) for row in range(len(part.clips))]
         self.places = (
             [places[i * len(places) // clips] for i in range(clips)] if clips < len(places) else places
         )
@@ -92,9 +92,9 @@ class FeatureClips(Dataset):
     def __getitem__(self, number: int) -> Pair:
         """One clip."""
         shard, row = self.places[number]
-        clip = self.heard[shard].clips[row]
+        clip = self.cached[shard].clips[row]
         return {
-            "features": torch.from_numpy(self.heard[shard].features[row].copy()),
+            "features": torch.from_numpy(self.cached[shard].features[row].copy()),
             "caption": self.text.query(clip),
             "track": clip.track_id,
             "tags": tags_of(clip),

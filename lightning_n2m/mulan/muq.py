@@ -54,7 +54,7 @@ class MuQMuLan:
             found = self._model(wavs=audio.to(self._model.device))
         except (AttributeError, KeyError) as error:
             raise InputError(
-                f"The package muq cannot hear audio beside transformers {version} ({error!r}): "
+                f"The package muq cannot embed audio beside transformers {version} ({error!r}): "
                 "muq 0.1.0 was made for version 4; give --joint a CLAP or towers of your own."
             ) from error
         return nn.functional.normalize(found.float(), dim=-1).cpu()

@@ -18,7 +18,7 @@ from lightning_n2m.seeding import derive_seed
 class PairBatch(TypedDict, total=False):
     """A batch for the two towers.
 
-    Either ``features`` ``(b, windows, ...)`` that a frozen network has heard before, or ``audio``
+    Either ``features`` ``(b, windows, ...)`` that a frozen network has computed before, or ``audio``
     ``(b, 1, t)``; the caption, the track and the tags of each clip, and the sample's number ``(b,)``.
     """
 
@@ -39,7 +39,7 @@ class PairText:
 
     Args:
         sentences: Share of pairs whose text is one sentence; of the others it is one to four tags.
-        variants: Choices of tags for a clip: the frozen language model need not read ever new ones.
+        variants: Choices of tags for a clip: finite, so that the language model can cache them.
     """
 
     sentences: float = 0.5
@@ -54,7 +54,7 @@ class PairText:
         return ", ".join(tags.sample(short, min(len(short), tags.randint(1, 4))))
 
     def query(self, clip: Clip) -> str:
-        """The text that a clip is looked for by: its sentences in a row, or else its tags."""
+        """The query for a clip: all of its sentences, or else its tags."""
         return " ".join(long_texts(clip, None)) or ", ".join(short_texts(clip, None))
 
 

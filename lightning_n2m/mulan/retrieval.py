@@ -58,22 +58,22 @@ def chance(right: Tensor, k: int) -> float:
     return float((1 - miss).mean())
 
 
-def tags_worth_asking(tags: Sequence[Sequence[str]], fewest: int = 5) -> list[str]:
-    """Tags that at least so many clips have, and so many have not."""
+def measurable_tags(tags: Sequence[Sequence[str]], minimum: int = 5) -> list[str]:
+    """Tags that at least ``minimum`` clips have, and as many do not have."""
     counts: dict[str, int] = {}
     for of_clip in tags:
         for tag in set(of_clip):
             counts[tag] = counts.get(tag, 0) + 1
-    return sorted(tag for tag, count in counts.items() if fewest <= count <= len(tags) - fewest)
+    return sorted(tag for tag, count in counts.items() if minimum <= count <= len(tags) - minimum)
 
 
-def tag_auc(scores: Tensor, tags: Sequence[Sequence[str]], asked: Sequence[str]) -> float:
-    """Mean area under the ROC curve of scores ``(clips, tags)`` for the tags that were asked."""
-    truth = torch.tensor([[tag in of_clip for tag in asked] for of_clip in tags]).long()
+def tag_auc(scores: Tensor, tags: Sequence[Sequence[str]], measured: Sequence[str]) -> float:
+    """Mean area under the ROC curve of scores ``(clips, tags)`` for the tags ``measured``."""
+    truth = torch.tensor([[tag in of_clip for tag in measured] for of_clip in tags]).long()
     # Ranks instead of scores: torchmetrics would squash what lies outside [0, 1] and make ties of it.
     places = [torch.unique(column, return_inverse=True)[1] for column in scores.double().T]
     ranks = torch.stack(places, dim=1).double() / len(scores)
-    return float(multilabel_auroc(ranks, truth, num_labels=len(asked), average="macro"))
+    return float(multilabel_auroc(ranks, truth, num_labels=len(measured), average="macro"))
 
 
 def measure(
@@ -81,7 +81,7 @@ def measure(
     text: Tensor,
     tracks: Sequence[str],
     tags: Sequence[Sequence[str]],
-    asked: Sequence[str],
+    measured: Sequence[str],
     tag_vectors: Tensor,
 ) -> Retrieval:
     """Retrieval between clips and their captions, and zero-shot tags.
@@ -91,7 +91,7 @@ def measure(
         text: Vectors of their captions, ``(n, d)``.
         tracks: Track of each clip: a clip of the same track is a right answer too.
         tags: Tags of each clip.
-        asked: Tags to measure.
+        measured: Tags to measure.
         tag_vectors: Vectors of these, ``(tags, d)``.
     """
     scores = text.double() @ audio.double().T
@@ -100,7 +100,7 @@ def measure(
         {k: recall(scores, right, k) for k in RANKS},
         {k: recall(scores.T, right, k) for k in RANKS},
         {k: chance(right, k) for k in RANKS},
-        tag_auc(audio.double() @ tag_vectors.double().T, tags, asked) if asked else math.nan,
+        tag_auc(audio.double() @ tag_vectors.double().T, tags, measured) if measured else math.nan,
         len(tracks),
-        len(asked),
+        len(measured),
     )

@@ -16,7 +16,7 @@ from lightning_n2m.mulan.audio_tower import AudioTower
 from lightning_n2m.mulan.contrastive import contrastive_loss, gather
 from lightning_n2m.mulan.joint import average, fingerprint, windows
 from lightning_n2m.mulan.pairs import PairBatch
-from lightning_n2m.mulan.retrieval import RANKS, measure, tags_worth_asking
+from lightning_n2m.mulan.retrieval import RANKS, measurable_tags, measure
 from lightning_n2m.mulan.text_tower import TextTower
 from lightning_n2m.seeding import derive_seed
 from lightning_n2m.stages.settings import Optimisation
@@ -93,8 +93,8 @@ class TwoTowers(LightningModule):
         """Texts to unit vectors ``(n, dimension)``."""
         return self.text_vectors(texts).cpu()
 
-    def _heard(self, batch: PairBatch) -> Tensor:
-        """Features of a batch: kept ones, or those of its audio, ``(b, windows, ...)``."""
+    def _features(self, batch: PairBatch) -> Tensor:
+        """Features of a batch: cached ones, or those of its audio, ``(b, windows, ...)``."""
         if "features" in batch:
             return batch["features"].float()
         parts = windows(batch["audio"].squeeze(1), self.sample_rate)
@@ -104,7 +104,7 @@ class TwoTowers(LightningModule):
         """Contrastive loss of one window a clip and one caption, over the pairs of all ranks."""
         # Dropout belongs to the samples: a resumed run then repeats the uninterrupted one.
         torch.manual_seed(derive_seed(self.seed, "dropout", int(batch["number"][0])))
-        audio = self.audio_vectors(self._heard(batch)[:, 0])
+        audio = self.audio_vectors(self._features(batch)[:, 0])
         text = self.text_vectors(batch["caption"])
         pairs = zip(batch["track"], batch["caption"], strict=True)
         identity = torch.tensor([[_number(track), _number(caption)] for track, caption in pairs])
@@ -138,8 +138,8 @@ class TwoTowers(LightningModule):
 
     def _embed(self, batch: PairBatch) -> None:
         """Embed clips, captions and tags: only here, inside the step, are the averaged weights live."""
-        heard = self._heard(batch)
-        vectors = average(self.audio_vectors(heard.flatten(0, 1)).unflatten(0, heard.shape[:2]))
+        features = self._features(batch)
+        vectors = average(self.audio_vectors(features.flatten(0, 1)).unflatten(0, features.shape[:2]))
         new = sorted({tag for tags in batch["tags"] for tag in tags} - self._tags.keys())
         self._tags.update(zip(new, self.embed_text(new), strict=True) if new else ())
         self._seen.append(
@@ -150,20 +150,20 @@ class TwoTowers(LightningModule):
         """Every rank sees the whole split (it is small), so that every rank measures the same."""
         seen, vectors, self._seen, self._tags = self._seen, self._tags, [], {}
         tags = [tags for part in seen for tags in part.tags]
-        asked = tags_worth_asking(tags)
+        measured = measurable_tags(tags)
         found = measure(
             torch.cat([part.audio for part in seen]),
             torch.cat([part.text for part in seen]),
             [track for part in seen for track in part.tracks],
             tags,
-            asked,
-            torch.stack([vectors[tag] for tag in asked]) if asked else torch.zeros(0, self.dimension),
+            measured,
+            torch.stack([vectors[tag] for tag in measured]) if measured else torch.zeros(0, self.dimension),
         )
         for k in RANKS:
             self.log(f"{prefix}/recall_{k}_text_to_audio", found.text_to_audio[k], prog_bar=k == RANKS[-1])
             self.log(f"{prefix}/recall_{k}_audio_to_text", found.audio_to_text[k])
             self.log(f"{prefix}/recall_{k}_chance", found.chance[k])
-        if asked:
+        if measured:
             self.log(f"{prefix}/tag_auc", found.tag_auc, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

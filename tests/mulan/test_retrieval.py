@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from lightning_n2m.mulan.retrieval import chance, measure, recall, tag_auc, tags_worth_asking
+from lightning_n2m.mulan.retrieval import chance, measurable_tags, measure, recall, tag_auc
 
 
 def test_recall_counts_queries_whose_answer_is_near_enough() -> None:
@@ -50,9 +50,9 @@ def test_tag_auc_counts_pairs_in_the_right_order() -> None:
     assert tag_auc(scores, tags, ["a", "b"]) == pytest.approx(sum(areas) / 2, abs=1e-6)
 
 
-def test_only_tags_that_divide_the_clips_are_asked() -> None:
+def test_only_tags_that_divide_the_clips_are_measured() -> None:
     tags = [["all", "half"] if i % 2 else ["all", f"one{i}"] for i in range(12)]
-    assert tags_worth_asking(tags) == ["half"]
+    assert measurable_tags(tags) == ["half"]
 
 
 def test_a_perfect_model_measures_perfectly() -> None:

@@ -79,7 +79,7 @@ def test_validate_measures_what_fit_measured(run: Path, shards: Path, features: 
     assert measured == list(scalars(run, "val/recall_1_text_to_audio").values())[-1]
 
 
-def test_what_was_heard_is_kept_and_half_done_work_is_done_again(shards: Path, tmp_path: Path) -> None:
+def test_features_are_cached_and_interrupted_work_is_repeated(shards: Path, tmp_path: Path) -> None:
     (file, *_) = find_shards([shards], "train")
     tower = TaggerTower()
     first = cached_features(tower, file, tmp_path)
@@ -92,26 +92,26 @@ def test_what_was_heard_is_kept_and_half_done_work_is_done_again(shards: Path, t
     assert first.features.shape == (len(first.clips), 1, tower.feature_size)
 
 
-def test_features_are_what_the_tagger_hears(shards: Path, tmp_path: Path) -> None:
+def test_features_are_the_layers_of_the_tagger(shards: Path, tmp_path: Path) -> None:
     tower, generator = TaggerTower(), torch.Generator().manual_seed(0)
     audio = torch.rand(2, 160_000, generator=generator) - 0.5
-    heard = load_musicnn("MSD")(audio[1:, None])
+    cached = load_musicnn("MSD")(audio[1:, None])
     vector = tower.features(audio)[1]
-    assert torch.allclose(vector[-200:], heard.embedding.mean(dim=0), atol=1e-4)
-    assert torch.allclose(vector[:1506], heard.pooled.mean(dim=0), atol=1e-4)
+    assert torch.allclose(vector[-200:], cached.embedding.mean(dim=0), atol=1e-4)
+    assert torch.allclose(vector[:1506], cached.pooled.mean(dim=0), atol=1e-4)
 
 
-def test_half_precision_hears_nearly_the_same() -> None:
+def test_half_precision_computes_nearly_the_same() -> None:
     audio = torch.rand(1, 160_000, generator=torch.Generator().manual_seed(0)) - 0.5
     full, half = (TaggerTower(precision=p).features(audio) for p in ("float32", "bfloat16"))
     assert float(cosine_similarity(full, half)) > 0.995
 
 
 def test_two_ranks_deal_out_what_one_has(shards: Path, features: Path) -> None:
-    heard = [cached_features(TaggerTower(), file, features) for file in find_shards([shards], "train")]
+    cached = [cached_features(TaggerTower(), file, features) for file in find_shards([shards], "train")]
 
     def numbers(batch: int, rank: int, ranks: int, start: int = 0) -> list[tuple[int, str, str]]:
-        stream = iter(FeatureStream(heard, PairText(), batch, rank, ranks, start=start))
+        stream = iter(FeatureStream(cached, PairText(), batch, rank, ranks, start=start))
         items = [next(stream) for _ in range(batch * 6)]
         return [(item["number"], item["track"], item["caption"]) for item in items]
 

@@ -39,7 +39,7 @@ def test_it_is_exact_in_any_blocks_and_precision(coarse, rows: int, columns: int
 
 
 @pytest.mark.parametrize("coarse", ["float32", "bfloat16"])
-def test_crowds_at_the_border_are_told_apart(coarse) -> None:
+def test_crowds_at_the_border_are_distinguished(coarse) -> None:
     """Captions so alike that half precision, and in part single precision, sees only one."""
     clips = unit(4, seed=2)
     near = clips[0] + 1e-4 * unit(500, seed=3)

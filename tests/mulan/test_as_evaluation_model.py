@@ -1,4 +1,4 @@
-"""Our own towers as a judge: embeddings for Fréchet distances, similarities for the evaluation."""
+"""The two towers as an evaluation model: embeddings for Fréchet distances, and similarities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_n2m.evaluation.similarity import clip_vectors, similarity
 from lightning_n2m.mulan.loading import load_joint
 
 
-def test_towers_judge_clips_of_any_rate(joint: Path) -> None:
+def test_towers_embed_clips_of_any_rate(joint: Path) -> None:
     embedder = load_embedder(str(joint))
     clips = torch.randn(2, 1, 24_000 * 10, generator=torch.Generator().manual_seed(0)) * 0.1
     found = embedder.embed(clips, 24_000)
