@@ -129,7 +129,9 @@ class Guard:
             if Path(str(args[0])).name not in ("ffmpeg", "ffprobe"):
                 self.violations.append(f"{event} {args[0]} {args[1]}")
         elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.rename", "shutil.rmtree"):
-            self._check_path(event, args[0])
+            # Relative to an open folder: part of an rmtree, whose own event names the path.
+            if event not in ("os.remove", "os.rmdir") or args[1] == -1:
+                self._check_path(event, args[0])
         elif event == "open" and isinstance(args[0], str | bytes):
             mode, flags = args[1], args[2] or 0
             writes = mode is not None and set(str(mode)) & set("wax+")
