@@ -99,10 +99,16 @@ def _parse_row(row: dict[str, Any]) -> MetricValue:
             fields["name"] = fields["name"].replace(old, new)
     for key in ("value", "lower_bound", "upper_bound"):
         fields[key] = _number(fields[key], key) if key in fields else math.nan
-    for key, kind in (("name", str), ("evaluator", str), ("command", str), ("n", int)):
+    for key, kind in (
+        ("name", str),
+        ("evaluator", str),
+        ("command", str),
+        ("n", int),
+        ("higher_is_better", bool),
+    ):
         if not isinstance(fields.get(key), kind):
             raise TypeError(f"'{key}' is missing or not {kind.__name__}")
-    return MetricValue(**{**fields, "higher_is_better": bool(fields["higher_is_better"])})
+    return MetricValue(**fields)
 
 
 def _number(value: Any, key: str) -> float:

@@ -20,6 +20,18 @@ from lightning_n2m.errors import InputError
 WEIGHTS = "weights.safetensors"
 MAX_HEADER = 1 << 24  # bytes; the header of the largest network of the paper has about 100 kB
 
+# What torch.load raises for a file that is cut off or overwritten.
+_DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+)
+
 
 def regular_file(folder: Path, name: str) -> Path:
     """A file of a folder.
@@ -103,7 +115,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"The checkpoint {path} carries code or is not a checkpoint, and was not loaded; give one that "
             "'fit' wrote."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise InputError(f"The checkpoint {path} is damaged; give a whole one.") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"The checkpoint {path} holds no training state; give one that 'fit' wrote.")
