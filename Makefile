@@ -64,6 +64,7 @@ lint: $(STAMP) ## ruff, mypy, import layers, import cycles
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(RUN) tools/check_cycles.py
+	@$(RUN) tools/check_prose.py
 
 format: $(STAMP) ## apply ruff's fixes and formatting
 	@$(RUN) -m ruff check --fix .

@@ -226,7 +226,7 @@ def _captions(folder: Path) -> list[Reader]:
 
         Embeddings(path, "place", "name", 8).read(path / "clips" / "audio-000000-abc.npy")
 
-    def ask(path: Path) -> None:
+    def request(path: Path) -> None:
         handler = type("Handler", (_Answer,), {"content": path.read_bytes()})
         server = HTTPServer(("127.0.0.1", 0), handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -244,7 +244,7 @@ def _captions(folder: Path) -> list[Reader]:
         Reader("vocabulary", folder / "vocabulary.parquet", (), lambda path: read_texts(path), 1.0),
         Reader("embeddings-index", embeddings, ("*.json",), lambda path: open_embeddings(path), 0.3),
         Reader("embeddings", embeddings, ("clips/*",), vectors, 0.5),
-        Reader("http-answer", folder / "answer.json", (), ask, 0.3),
+        Reader("http-answer", folder / "answer.json", (), request, 0.3),
     ]
 
 
