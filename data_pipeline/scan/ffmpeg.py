@@ -27,6 +27,18 @@ _CONTAINERS = (
 )
 
 
+def program() -> str | None:
+    """Path of ffmpeg: the installed one, or that of the Python package ``imageio-ffmpeg``; null for none."""
+    if installed := shutil.which(DECODER):
+        return installed
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):  # not installed, or without a program for this platform
+        return None
+
+
 @contextmanager
 def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
     """The audio of a file as a temporary WAV file, which exists until the block ends.
@@ -38,8 +50,9 @@ def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
     Raises:
         InputError: if ffmpeg is missing or cannot decode the file.
     """
-    if shutil.which(DECODER) is None:
-        raise InputError(f"{name} is in a format that needs ffmpeg; install it.")
+    decoder = program()
+    if decoder is None:
+        raise InputError(f"{name} is in a format that needs ffmpeg; install it, or the extra 'ffmpeg'.")
     with tempfile.TemporaryDirectory(prefix="n2m-ffmpeg-") as folder:
         target = Path(folder, "audio.wav")
         if isinstance(audio, bytes):
@@ -51,7 +64,7 @@ def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
         reading += ["-i", f"file:{source}", "-t", str(MAX_SECONDS + 1)]
         writing = ["-map", "0:a:0", "-c:a", "pcm_s16le", "-rf64", "auto", str(target)]
         try:
-            run = subprocess.run([DECODER, *reading, *writing], capture_output=True, timeout=_TIMEOUT)
+            run = subprocess.run([decoder, *reading, *writing], capture_output=True, timeout=_TIMEOUT)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"{name} takes ffmpeg more than {_TIMEOUT / 3600:g} hours.") from error
         if run.returncode or not target.is_file():

@@ -50,6 +50,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of the output has ended, as `head` does. Python would print an error when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except FileNotFoundError as error:
         sys.exit(_print_error(f"{' '.join(str(error).split())}; give a path that exists."))
 

@@ -126,7 +126,7 @@ class Guard:
         if event in ("os.system", "os.exec", "os.posix_spawn", "os.spawn"):
             self.violations.append(f"{event} {args}")
         elif event == "subprocess.Popen":
-            if Path(str(args[0])).name not in ("ffmpeg", "ffprobe"):
+            if not Path(str(args[0])).name.startswith("ffmpeg"):
                 self.violations.append(f"{event} {args[0]} {args[1]}")
         elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.rename", "shutil.rmtree"):
             # Relative to an open folder: part of an rmtree, whose own event names the path.
