@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from data_pipeline.starter_corpus.description import Truth, tempo_word
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform, programs
 from data_pipeline.starter_corpus.harmony import Key, Mode, progression
-from data_pipeline.starter_corpus.instruments import INSTRUMENTS, NAMES, Instrument, family_of
+from data_pipeline.starter_corpus.instruments import INSTRUMENTS, Instrument
 from data_pipeline.starter_corpus.loops import fits
 from data_pipeline.starter_corpus.melody import METRES, Note, compose
 from data_pipeline.starter_corpus.patterns import accompany
 from data_pipeline.starter_corpus.sounds import Edition, fonts, kits, loops
 from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER, Style
+from lightning_n2m.data.instruments import NAMES, family_of
 
 if TYPE_CHECKING:
     from data_pipeline.starter_corpus.mma import Accompanist

@@ -10,8 +10,8 @@ import numpy as np
 
 from data_pipeline.starter_corpus import debian
 from data_pipeline.starter_corpus.events import DRUMS, Event
-from data_pipeline.starter_corpus.instruments import is_bass
 from data_pipeline.starter_corpus.sounds import Edition, Font, Kit, fonts, kits
+from lightning_n2m.data.instruments import is_bass
 from lightning_n2m.errors import InputError
 
 # Samples that are pitched up alias at the output rate: notes are rendered at twice the 24 kHz that is kept.

@@ -6,25 +6,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Words of each family of instruments. The regular expression tries longer names first.
-_FAMILIES = {
-    "piano": "piano, pianos, harpsichord, clavinet",
-    "mallets": "celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells, dulcimer",
-    "organ": "organ, church organ, reed organ, accordion, harmonica, bandoneon",
-    "guitar": "guitar, guitars, acoustic guitar, jazz guitar, electric guitar, overdriven guitar, "
-    "distorted guitar",
-    "bass": "bass, double bass, electric bass, fretless bass, slap bass, synth bass",
-    "strings": "violin, viola, cello, harp, tremolo strings, pizzicato strings, timpani",
-    "ensemble": "strings, synth strings, string section, choir, voices, synth voice",
-    "brass": "trumpet, muted trumpet, trombone, tuba, french horn, brass, brass section, synth brass",
-    "woodwind": "saxophone, soprano saxophone, alto saxophone, tenor saxophone, baritone saxophone, sax, "
-    "oboe, english horn, bassoon, clarinet, piccolo, flute, recorder, pan flute, shakuhachi, whistle, "
-    "ocarina",
-    "synth": "synth, synthesizer, synth lead, synth pad, synth texture",
-    "folk": "sitar, banjo, shamisen, koto, kalimba, bagpipe, fiddle, shanai",
-    "percussion": "steel drums, agogo, woodblock, taiko, bells",
+from lightning_n2m.data.instruments import family_by_name
+
+# Words that people use beside the General MIDI names of instruments, by family.
+_MORE_WORDS = {
+    "piano": ("pianos",),
+    "guitar": ("guitar", "guitars"),
+    "bass": ("bass",),
+    "ensemble": ("string section",),
+    "brass": ("brass",),
+    "woodwind": ("saxophone", "sax"),
+    "synth": ("synth", "synthesizer"),
 }
-_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split(", ")}
+_FAMILY_OF = family_by_name() | {word: family for family, words in _MORE_WORDS.items() for word in words}
+# Longer names first: a "double bass" is not only a "bass".
 _INSTRUMENT = re.compile(rf"\b({'|'.join(sorted(_FAMILY_OF, key=len, reverse=True))})\b")
 _TEMPO = re.compile(r"\b(\d{2,3}) ?(?:bpm|beats (?:a|per) minute)\b")
 _KEY = re.compile(r"\b([A-G])(#|b| sharp| flat)? (major|minor)\b")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from data_pipeline.starter_corpus.instruments import NAMES, family_of
 from data_pipeline.starter_corpus.styles import BANDS, CHAMBER
+from lightning_n2m.data.instruments import NAMES, family_of
 
 # Words for instruments beyond the names of General MIDI, by family.
 _MORE = {

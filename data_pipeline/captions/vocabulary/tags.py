@@ -19,7 +19,7 @@ soft tender tense triumphant upbeat warm wistful
 
 
 def _instruments() -> list[str]:
-    from data_pipeline.starter_corpus.instruments import NAMES
+    from lightning_n2m.data.instruments import NAMES
 
     return [*NAMES, "drums"]
 

@@ -25,12 +25,13 @@ from data_pipeline.starter_corpus.description import (
 )
 from data_pipeline.starter_corpus.events import perform, programs
 from data_pipeline.starter_corpus.harmony import Key, progression
-from data_pipeline.starter_corpus.instruments import INSTRUMENTS, NAMES, family_of
+from data_pipeline.starter_corpus.instruments import INSTRUMENTS
 from data_pipeline.starter_corpus.melody import METRES, Note, compose
 from data_pipeline.starter_corpus.patterns import FIGURES, accompany
 from data_pipeline.starter_corpus.sounds import fonts, kits, loops
 from data_pipeline.starter_corpus.splits import split
 from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER
+from lightning_n2m.data.instruments import NAMES, family_of
 
 KEYS = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]  # type: ignore[arg-type]
 STYLES = [*BANDS, *CHAMBER]
