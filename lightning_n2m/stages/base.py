@@ -241,7 +241,9 @@ class Stage(DiffusionModule):
         Raises:
             InputError: if the stages differ; the message names both.
         """
-        if self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING:
+        is_fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        # FSDP2 has loaded the weights and removed them from the checkpoint by now.
+        if is_fitting and "state_dict" in checkpoint:
             self.check_checkpoint(checkpoint)
         name = checkpoint.get("stage", "no stage of this project")
         if name != type(self).__name__:
