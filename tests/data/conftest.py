@@ -11,9 +11,13 @@ import fsspec
 import pytest
 import torch
 
+from data_pipeline.__main__ import main
 from lightning_n2m.audio.io import encode
 from lightning_n2m.data.schema import INDEX, Captions, Clip, Index, Shard
-from lightning_n2m.data.shard_reader import RawClip
+from lightning_n2m.data.shard_reader import RawClip, find_shards
+from lightning_n2m.errors import InputError
+
+SHARD = Shard("audio-000007.tar", "train", 12, 360.0, 1000, "ab" * 32)
 
 
 def clip_of(track: str, number: int = 0, seconds: float = 0.05, **fields) -> Clip:
@@ -92,3 +96,35 @@ def remote(build):
     memory.put(str(folder), "/far/shards", recursive=True)
     yield folder, "memory://far/shards"
     memory.rm("/far", recursive=True)
+
+
+def name_only(raw, number):
+    """A decoder that passes over the audio, for questions of order."""
+    return {"key": raw.clip.key, "number": number}
+
+
+def refused(work, *parts):
+    """The message of the InputError that ``work`` raises, which holds all ``parts``."""
+    with pytest.raises(InputError) as error:
+        work()
+    message = str(error.value)
+    assert "\n" not in message
+    assert "<" not in message, "shows an object of ours"
+    for part in parts:
+        assert part in message
+    return message
+
+
+@pytest.fixture
+def shard(build):
+    """A shard of four clips."""
+    return find_shards([build([4])], "train")[0]
+
+
+@pytest.fixture
+def derived(build):
+    """Shards of noise, with a low rate and log-mels beside them."""
+    folder = build([3, 2], seconds=0.6, captions=True)
+    for form in ("3200", "mel"):
+        assert main(["shard", "--output", str(folder), "--derive", form, "--workers", "1"]) == 0
+    return folder

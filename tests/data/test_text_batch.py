@@ -131,3 +131,40 @@ def test_where_one_kind_is_missing_the_other_is_drawn(share: float) -> None:
 def test_a_share_beyond_one_is_refused() -> None:
     with pytest.raises(InputError, match=r"pseudo_labels is 1\.5"):
         TextBatch(64, count, 1.5)
+
+
+HYMN = Clip(
+    "0" * 16, 0, 0.0, 30.0, 24_000, title="Hymn", tags=("slow", "organ", "choir"), descriptions=("A hymn.",)
+)
+HYMN_LABELS = Captions(HYMN.key, ("An organ plays.",), ("church", "reverb"))
+
+
+@pytest.mark.parametrize("pseudo_labels", [None, 0.3])
+def test_with_fixed_tag_orders_every_caption_that_is_drawn_is_listed(pseudo_labels: float | None) -> None:
+    texts = TextBatch(4, lambda text: len(text.split()), pseudo_labels, tag_orders=3)
+    listed = texts.drawable(HYMN, HYMN_LABELS)
+    drawn = {texts.draw(HYMN, HYMN_LABELS, random.Random(seed)) for seed in range(2000)}
+    assert drawn == set(listed)
+    assert len(listed) == len(set(listed))
+
+
+def test_without_fixed_orders_sentences_and_single_tags_are_listed() -> None:
+    texts = TextBatch(8, lambda text: len(text.split()))
+    assert texts.drawable(HYMN, HYMN_LABELS) == ["A hymn.", "An organ plays."]
+    single = Clip("0" * 16, 0, 0.0, 30.0, 24_000, tags=("slow",))
+    assert texts.drawable(single, None) == ["slow"]
+
+
+def test_the_orders_of_a_clip_are_its_own_and_always_the_same() -> None:
+    def captions(clip: Clip) -> list[str]:
+        return TextBatch(99, len, tag_orders=4).drawable(clip, HYMN_LABELS)
+
+    other = Clip("1" * 16, 0, 0.0, 30.0, 24_000, title="Hymn", tags=HYMN.tags, descriptions=HYMN.descriptions)
+    assert captions(HYMN) == captions(HYMN)
+    assert captions(HYMN) != captions(other)
+
+
+@pytest.mark.parametrize("orders", [0, -1])
+def test_fewer_than_one_order_is_refused(orders: int) -> None:
+    with pytest.raises(InputError, match=r"data\.tag_orders"):
+        TextBatch(8, len, tag_orders=orders)

@@ -10,21 +10,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_n2m.audio.io import read
-from lightning_n2m.data import stream_order, training_stream
+from lightning_n2m.data import training_stream
 from lightning_n2m.data.clip_decoder import ClipDecoder
-from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
-from lightning_n2m.data.stream_order import StreamOrder
+from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.data.training_stream import FixedClips, TrainingStream
 from lightning_n2m.errors import InputError
+from tests.data.conftest import name_only, refused
 
 SECONDS = 0.05
 DECODER = ClipDecoder(24_000, SECONDS, None)
-
-
-def name_only(raw, number):
-    """A decoder that passes over the audio, for questions of order."""
-    return {"key": raw.clip.key, "number": number}
 
 
 @pytest.fixture
@@ -49,9 +43,6 @@ def keys(batches):
     return [example["key"] for batch in batches for example in batch]
 
 
-# Order -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_the_order_is_the_same_every_time(build, run, workers):
     files = find_shards([build([5, 3, 4, 6])], "train")
@@ -68,60 +59,6 @@ def test_resuming_gives_exactly_the_remaining_batches(build, run, workers, optio
     for start in range(9):
         resumed = run(files, 14 - start, workers=workers, start=start, **options)
         assert resumed == uninterrupted[start:], start
-
-
-def test_an_epoch_of_a_stream_visits_each_of_its_clips_once(build):
-    files = tuple(find_shards([build([5, 3, 4, 6, 2])], "train"))
-    for stream in range(2):
-        order = StreamOrder(files, 2, stream, seed=0, group=2)
-        epochs = [
-            sum(file.shard.clips for group in order.groups(epoch) for file in group) for epoch in (0, 1)
-        ]
-        drawn = [raw.clip.key for raw in itertools.islice(order.clips(0), sum(epochs))]
-        for epoch, visited in ((0, drawn[: epochs[0]]), (1, drawn[epochs[0] :])):
-            own = [
-                raw.clip.key for group in order.groups(epoch) for file in group for raw in read_shard(file)
-            ]
-            assert Counter(visited) == Counter(own)
-            assert visited != own
-
-
-def test_streams_share_out_the_shards_of_every_epoch_and_epochs_differ(build):
-    files = tuple(find_shards([build([1] * 7)], "train"))
-    dealt = []
-    for epoch in range(3):
-        own = [
-            [file for group in StreamOrder(files, 3, stream, 0, 4).groups(epoch) for file in group]
-            for stream in range(3)
-        ]
-        assert Counter(itertools.chain(*own)) == Counter(files)
-        dealt.append(own)
-    assert dealt[0] != dealt[1] != dealt[2]
-
-
-def test_clips_of_one_shard_come_in_a_new_order_every_epoch(build):
-    files = tuple(find_shards([build([8])], "train"))
-    drawn = [raw.clip.key for raw in itertools.islice(StreamOrder(files, 1, 0, 0, 1).clips(0), 24)]
-    epochs = [drawn[:8], drawn[8:16], drawn[16:]]
-    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-
-
-def test_clips_of_shards_of_one_group_are_mixed(build):
-    files = tuple(find_shards([build([20, 20])], "train"))
-    drawn = [raw.clip.key[:8] for raw in itertools.islice(StreamOrder(files, 1, 0, 0, group=2).clips(0), 20)]
-    assert 4 < drawn.count("shards00") < 16
-
-
-def test_what_is_skipped_is_not_read(build, monkeypatch):
-    files = tuple(find_shards([build([4, 4, 4, 4])], "train"))
-    opened = []
-    monkeypatch.setattr(stream_order, "read_shard", lambda file: opened.append(file) or read_shard(file))
-    order = StreamOrder(files, 1, 0, seed=0, group=1)
-    everything = [raw.clip.key for raw in itertools.islice(order.clips(0), 40)]
-    opened.clear()
-    assert [raw.clip.key for raw in itertools.islice(order.clips(30), 10)] == everything[30:]
-    assert len(opened) == 3  # the second half of one shard and two more
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -165,103 +102,6 @@ def test_no_sample_number_is_given_twice_or_left_out(build, run, world, workers,
         for example in batch
     ]
     assert sorted(drawn) == list(range(world * batches * 4))
-
-
-# Shards ------------------------------------------------------------------------------------------
-
-
-def test_clips_come_with_their_captions_and_origin(build):
-    folder = build([2, 3], captions=True)
-    raws = [raw for file in find_shards([folder], "train") for raw in read_shard(file)]
-    assert [raw.clip.key for raw in raws] == [
-        f"shards{s:02d}x{i:02d}-00" for s, n in ((0, 2), (1, 3)) for i in range(n)
-    ]
-    assert all(raw.captions.long == (f"A song called {raw.clip.key}.",) for raw in raws)
-    assert raws[0].shard == str(folder / "audio-000000.tar")
-    assert read(raws[0].audio).samples.shape == (1, 1200)
-
-
-def test_several_folders_are_one_collection(build):
-    one, other = build([1, 1], "one"), build([2], "other")
-    build([1], "validation", split="validation")
-    files = find_shards([one, str(other)], "train")
-    assert [file.path for file in files] == [
-        one / "audio-000000.tar", one / "audio-000001.tar", other / "audio-000000.tar",
-    ]  # fmt: skip
-
-
-def refused(work, *parts):
-    with pytest.raises(InputError) as error:
-        work()
-    message = str(error.value)
-    assert "\n" not in message
-    assert "<" not in message, "shows an object of ours"
-    for part in parts:
-        assert part in message
-    return message
-
-
-def test_a_missing_folder_and_a_missing_split_are_refused(build, tmp_path):
-    folder = build([1])
-    refused(lambda: find_shards([folder, tmp_path / "nowhere"], "train"), "nowhere")
-    refused(lambda: find_shards([folder], "validation"), str(folder), "no validation clips")
-
-
-@pytest.fixture
-def shard(build):
-    return find_shards([build([4])], "train")[0]
-
-
-def test_a_missing_shard_is_refused(shard):
-    shard.path.unlink()
-    refused(lambda: list(read_shard(shard)), str(shard.path), "No such file")
-
-
-@pytest.mark.parametrize("size", [0, 100, 3000, 5000, 10_000])
-def test_a_shard_cut_short_is_refused(shard, size):
-    shard.path.write_bytes(shard.path.read_bytes()[:size])
-    refused(lambda: list(read_shard(shard)), str(shard.path))
-
-
-def test_a_shard_that_is_no_tar_is_refused(shard):
-    shard.path.write_bytes(b"not a tar file at all" * 100)
-    refused(lambda: list(read_shard(shard)), str(shard.path))
-
-
-@pytest.mark.parametrize("listed", [3, 5])
-def test_a_shard_whose_count_is_not_that_of_the_index_is_refused(shard, listed):
-    wrong = ShardFile(shard.folder, type(shard.shard)(**{**vars(shard.shard), "clips": listed}))
-    refused(lambda: list(read_shard(wrong)), "holds 4 clips", f"index says {listed}")
-
-
-@pytest.mark.parametrize(
-    ("members", "reason"),
-    [
-        ([("a-00.flac", b"x")], "a-00 has no json"),
-        (
-            [("a-00.json", b'{"track_id": "a", "clip": 0, "start_s": 0, "duration_s": 1, "sample_rate": 1}')],
-            "a-00 has no audio",
-        ),
-        ([("a-00.flac", b"x"), ("a-00.json", b"{")], "not JSON"),
-        ([("a-00.flac", b"x"), ("a-00.json", b'{"track_id": "a"}')], "clip"),
-        ([("a-00.flac", b"x"), ("a-00.flac", b"x")], "duplicate"),
-    ],
-    ids=["no json", "no audio", "bad json", "missing fields", "twice"],
-)
-def test_a_shard_that_breaks_the_contract_is_refused(shard, write_tar, members, reason):
-    write_tar(shard.path, members)
-    refused(lambda: list(read_shard(shard)), str(shard.path), reason)
-
-
-def test_a_damaged_caption_file_is_refused(shard):
-    (shard.folder / "captions-000000.jsonl").write_text("{")
-    refused(lambda: list(read_shard(shard)), "captions-000000.jsonl", "line 1")
-
-
-def test_a_damaged_index_is_refused(build):
-    folder = build([1])
-    (folder / "index.json").write_text((folder / "index.json").read_text()[:-30])
-    refused(lambda: find_shards([folder], "train"), "index.json", "damaged")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.__main__ import main
+from tests.data_pipeline.shard_folders import SHORT, shard
 from tests.paths import CLIPS
+
+NAMES = sorted(path.stem for path in CLIPS.glob("*.ogg"))
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +42,26 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file of a folder, with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="session")
+def shards(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of two tracks each, with three clips of 8 seconds of each track."""
+    output = tmp_path_factory.mktemp("shards")
+    assert shard(manifest, output, *SHORT) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def two_clip_shards(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards with two clips of 8 seconds of each track."""
+    output = tmp_path_factory.mktemp("verified")
+    cutting = ["--clip-seconds", "8", "--clips-per-track", "2", "--workers", "1"]
+    assert main(["shard", "--manifest", str(manifest), "--output", str(output), *cutting]) == 0
+    return output
+
+
+@pytest.fixture
+def copy(two_clip_shards: Path, tmp_path: Path) -> Path:
+    """A copy of these shards, to be changed."""
+    return Path(shutil.copytree(two_clip_shards, tmp_path / "copy"))

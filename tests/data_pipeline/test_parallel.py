@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +13,8 @@ import pytest
 
 from data_pipeline.__main__ import main
 from data_pipeline.parallel import run
-from data_pipeline.scan.track import Track, read_manifest
-from data_pipeline.shards.clip_cutter import Cutting
-from lightning_n2m.audio.io import encode, probe, read
-from lightning_n2m.audio.opus import encode_opus, renumber
+from data_pipeline.scan.track import read_manifest
+from lightning_n2m.audio.io import read
 from lightning_n2m.data.schema import read_index
 from lightning_n2m.data.shard_reader import ShardFile, read_shard
 from lightning_n2m.errors import InputError
@@ -144,41 +139,6 @@ def test_a_bucket_out_of_reach_ends_the_run_and_a_lost_object_does_not(
     assert "memory://lake cannot be reached" in capsys.readouterr().err
 
 
-# The manifest ------------------------------------------------------------------------------------
-
-
-def test_a_killed_manifest_goes_on_and_a_later_one_reads_only_what_is_new(
-    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "m.jsonl"
-    listed = ["manifest", "--source", str(music), "--output", str(output), "--workers", "1"]
-    job = subprocess.Popen([sys.executable, "-m", "data_pipeline", *listed], stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 60
-    while not (tmp_path / "m.sqlite").exists() and time.monotonic() < give_up:
-        time.sleep(0.005)
-    time.sleep(0.2)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
-    assert main(listed) == 0
-    first = output.read_bytes()
-    opened = []
-    from lightning_n2m.audio import io
-
-    monkeypatch.setattr(io, "probe", lambda source: opened.append(source) or probe(source))
-    assert main(listed) == 0
-    assert (opened, output.read_bytes()) == ([], first)
-    (music / "new.ogg").write_bytes((CLIPS / "polka.ogg").read_bytes())
-    (music / "waltz/piece.ogg").write_bytes((CLIPS / "folk.ogg").read_bytes())
-    (music / "hymn/piece.ogg").unlink()
-    assert main(listed) == 0
-    assert sorted(path.name for path in opened) == ["new.ogg", "piece.ogg"]
-    assert len(read_manifest(output)) == 4
-    opened.clear()
-    assert main([*listed, "--minimum-seconds", "31"]) == 0
-    assert len(opened) == 4
-    assert read_manifest(output) == []
-
-
 # Settings ----------------------------------------------------------------------------------------
 
 
@@ -199,30 +159,3 @@ def test_opus_clips_are_small_sound_alike_and_come_out_the_same_twice(
             one, other = (read(raw.audio).samples[0].numpy() for raw in (lossy, lossless))
             assert one.shape == other.shape
             assert np.corrcoef(one, other)[0, 1] > 0.9
-
-
-def test_a_renumbered_stream_decodes_as_before() -> None:
-    """Decoders check the checksum of every page."""
-    audio = read(CLIPS / "waltz.ogg", 0, 24_000 * 5).samples
-    data = encode(audio, 24_000, "OGG", "OPUS")
-    again = renumber(data, 0xDEADBEEF)
-    assert again[14:18] == b"\xef\xbe\xad\xde"
-    assert np.array_equal(read(again).samples, read(data).samples)
-    assert renumber(renumber(data, 7), 9) == renumber(data, 9)
-    assert encode_opus(audio, 24_000, 32) == encode_opus(audio, 24_000, 32)
-    assert len(encode_opus(audio, 24_000, 32)) < len(encode_opus(audio, 24_000, 128)) / 2
-
-
-@pytest.mark.parametrize(
-    ("length", "spacing", "wanted"),
-    [(100, 0, [5, 35, 65]), (100, 5, [0, 35, 70]), (100, 20, [10, 60]), (400, 10, None), (30, 60, [0])],
-)
-def test_clips_keep_the_given_spacing(length: float, spacing: float, wanted: list | None) -> None:
-    track = Track("0" * 16, "", 24_000, 24_000 * length)
-    found = Cutting(6, 30.0, spacing).starts(track)
-    assert np.allclose(np.diff(found), 30 + spacing)
-    assert min(found) == pytest.approx(length - max(found) - 30, abs=1e-6)
-    if wanted is not None:
-        assert found == pytest.approx(wanted)
-    else:
-        assert len(found) == 6

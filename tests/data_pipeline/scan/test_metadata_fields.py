@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data_pipeline.__main__ import main
 from data_pipeline.scan.metadata_fields import Ignored, clean_text, parse_metadata, split_list, year_of
 from lightning_n2m.errors import InputError
 
@@ -137,3 +139,14 @@ def test_values_of_the_wrong_kind_are_refused(column: str, value: Any, reason: s
 def test_the_password_of_an_address_is_removed() -> None:
     fields = parse_metadata({"url": "https://me:secret@host/a.wav"}, "x")
     assert fields == {"source": "https://host/a.wav"}
+
+
+def test_an_unknown_split_is_refused(music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.jsonl"
+    table.write_text('{"path": "waltz/piece.ogg", "split": "eval"}\n')
+    arguments = ["--source", str(music), "--metadata", str(table), "--output", str(tmp_path / "m.jsonl")]
+    assert main(["manifest", *arguments]) == 2
+    assert (
+        "table.jsonl, line 1, 'split' is 'eval'; give one of train, validation, test"
+        in capsys.readouterr().err
+    )

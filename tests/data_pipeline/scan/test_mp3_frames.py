@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
-from data_pipeline.scan.decoders import MP3_FRAMES, SNDFILE, choose_decoder, decoded
+from data_pipeline.scan.decoders import choose_decoder, decoded
 from data_pipeline.scan.mp3_frames import count_frames, read_header
 from lightning_n2m.audio import io as audio_io
+from tests.data_pipeline.scan.mp3_files import RATE, mp3, without_info
 
-RATE = 24_000
 SAMPLES = 576  # Of a frame at this rate.
 DELAY = 529  # Samples by which every MP3 decoder is late, and which libsndfile drops behind a header.
-
-
-def mp3(kind: str, seconds: float, seed: int = 0) -> bytes:
-    noise = np.random.default_rng(seed).normal(size=int(RATE * seconds))
-    samples = {"soft": 0.01 * np.sin(np.arange(len(noise)) / 20), "loud": 0.2 * noise}[kind]
-    stream = io.BytesIO()
-    with soundfile.SoundFile(
-        stream,
-        "w",
-        RATE,
-        1,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE",
-        compression_level=0.5,
-    ) as file:
-        file.write(samples)
-    return stream.getvalue()
-
-
-def without_info(data: bytes) -> bytes:
-    """The frames behind the one that holds the Xing header."""
-    header = read_header(data, 0)
-    assert header is not None
-    assert b"Xing" in data[: header.length] or b"Info" in data[: header.length]
-    return data[header.length :]
 
 
 def frames_of(data: bytes) -> int:
@@ -99,12 +71,6 @@ def test_what_follows_the_audio_is_not_counted(tag: str) -> None:
         "zeros": bytes(size),
     }[tag]
     assert len(decoded_samples(data + tail)) == frames_of(data) * SAMPLES - DELAY
-
-
-def test_a_file_with_a_right_header_is_left_to_libsndfile() -> None:
-    for data in (mp3("soft", 5), mp3("loud", 5)):
-        assert choose_decoder(data, ".mp3") == SNDFILE
-    assert choose_decoder(without_info(mp3("soft", 3) + mp3("loud", 3)), ".mp3") == MP3_FRAMES
 
 
 def test_other_files_have_no_frames(tmp_path: Path) -> None:
