@@ -126,10 +126,13 @@ class StageCli(LightningCLI):
         options = self.config[self.subcommand]
         options.weights_only = True  # A checkpoint holds tensors; one that contains code is refused.
         if options.weights is not None and self.subcommand != "fit":
-            raise InputError(
-                f"--weights is an option of 'fit'; '{self.subcommand}' takes --ckpt_path for a stage, and "
-                "folders for a cascade."
-            )
+            # The config of a run names the weights that it started from; its checkpoint replaces them.
+            if options.ckpt_path is None:
+                raise InputError(
+                    f"--weights is an option of 'fit'; '{self.subcommand}' takes --ckpt_path for a stage, "
+                    "and folders for a cascade."
+                )
+            options.weights = None
         if self.subcommand == "predict":
             # `PredictionWriter` has written them; keeping all of them would fill the memory.
             options.return_predictions = False

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import yaml
 from matplotlib.figure import Figure as Plot
@@ -62,7 +63,7 @@ PAPER = {
         "refiner": PaperSampling("spectrogram_vocoder", 0, None),
     },
 }
-_METHODS: tuple[Method, ...] = ("ancestral", "ddim", "dpm++2m", "sde-dpm++2m")
+_METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Stage(DiffusionModule):
             batch: Audio ``(b, 1, t)`` and captions.
             length: Steps of the output.
             rng: Source of all random numbers; the order of its draws is part of a run's reproducibility.
-            training: Augment the low-fidelity signal with noise and blur (appendix C) and drop the text of
+            training: Augment the low-fidelity signal with noise and blur (section 4.1) and drop the text of
                 some samples (section 3.4). Otherwise both are as in sampling.
         """
         conditions = Conditions()

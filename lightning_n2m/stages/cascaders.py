@@ -22,7 +22,7 @@ class WaveformCascader(Stage):
         sample_rate: Rate of the output audio, in Hz.
         seconds: Length of a training crop; the paper says 3 to 4 s, and 4.096 s is 64 times the
             total stride at 16 kHz.
-        augmentation: Noise and blur on the low-fidelity audio in training (appendix C).
+        augmentation: Noise and blur on the low-fidelity audio in training (section 4.1).
         scale: Factor of the target and of the low-fidelity audio.
         emphasis: Pre-emphasis coefficient of both.
         kwargs: See `Stage`.

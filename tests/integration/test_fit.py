@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_n2m.cli.main import main
 from tests.integration.conftest import STAGES, fit
 from tests.integration.curves import board, scalars
 
@@ -62,6 +63,9 @@ def test_a_training_starts_from_the_given_weights(runs: Path, shards: Path, tmp_
     for kind in ("state_dict", "current_model_state"):
         assert all(torch.equal(saved[kind][name], given[name]) for name in given)
     fit("super_resolution", shards, tmp_path / "a", "--weights=nowhere", "--ckpt_path=last", *still[:1])
+    # The run's config names the weights; validating its checkpoint needs them no more.
+    run = tmp_path / "a"
+    main(["validate", f"--config={run / 'config.yaml'}", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}"])
 
 
 def test_the_checkpoint_holds_the_network_and_nothing_else(runs: Path) -> None:
