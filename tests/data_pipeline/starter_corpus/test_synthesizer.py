@@ -1,31 +1,14 @@
-"""The real accompanist, sound fonts, drum kits and loops."""
+"""The real sound fonts and drum kits."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from data_pipeline.starter_corpus import debian
-from data_pipeline.starter_corpus.arrangement import arrange, plan
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform
-from data_pipeline.starter_corpus.harmony import Key, progression
-from data_pipeline.starter_corpus.loops import at_tempo, fits, read
-from data_pipeline.starter_corpus.melody import METRES, Note
-from data_pipeline.starter_corpus.mma import Accompanist
-from data_pipeline.starter_corpus.sounds import fonts, kits, loops
-from data_pipeline.starter_corpus.styles import BANDS
+from data_pipeline.starter_corpus.melody import Note
+from data_pipeline.starter_corpus.sounds import fonts, kits
 from data_pipeline.starter_corpus.synthesizer import RATE, Synthesizer
-
-
-# Whatever is missing is fetched from Debian, as `python -m data_pipeline starter` does.
-@pytest.fixture(scope="module")
-def accompanist() -> Accompanist:
-    return Accompanist(debian.cache_folder())
-
-
-@pytest.fixture(scope="module")
-def synthesizer() -> Synthesizer:
-    return Synthesizer(debian.cache_folder(), 2)
 
 
 def pitch(samples: np.ndarray) -> float:
@@ -72,48 +55,6 @@ def test_rendering_does_not_depend_on_what_came_before(synthesizer: Synthesizer)
     assert not synthesizer.render([], "FluidR3_GM", 1.0).any()
 
 
-@pytest.mark.parametrize("style", BANDS, ids=lambda style: f"{style.genre} {style.metre}")
-def test_every_style_can_be_played_in_every_metre(accompanist: Accompanist, style) -> None:  # type: ignore[no-untyped-def]
-    metre, key = METRES[style.metre], Key(3, "minor")
-    for groove in style.grooves[:1]:
-        bars = progression(key, style.minor[0], 8)
-        events = accompanist.play(groove, bars, metre, 120, 1, style.extra)
-        starts = [event.time for event in events if event.kind == "on"]
-        assert min(starts) < 0.1
-        assert 7 * metre.beats / 2 <= max(starts) <= 8 * metre.beats / 2
-        assert events == accompanist.play(groove, bars, metre, 120, 1, style.extra)
-
-
-def test_every_numeral_is_a_chord_that_the_accompanist_knows(accompanist: Accompanist) -> None:
-    used = {
-        (mode, numeral)
-        for style in BANDS
-        for mode, rows in (("major", style.major), ("minor", style.minor))
-        for row in rows
-        for bar in row.split()
-        for numeral in bar.split(",")
-    }
-    for mode in ("major", "minor"):
-        bars = [(Key(6, mode).chord(numeral),) for found, numeral in sorted(used) if found == mode]  # type: ignore[arg-type]
-        accompanist.play("stdlib/waltz:Waltz", bars, METRES["3/4"], 120, 1)
-
-
-def test_a_groove_that_is_not_there_is_named(accompanist: Accompanist) -> None:
-    with pytest.raises(RuntimeError, match="stdlib/waltz:Nonsense"):
-        accompanist.play("stdlib/waltz:Nonsense", progression(Key(0, "major"), "I", 2), METRES["3/4"], 120, 1)
-
-
-def test_a_piece_sounds_as_its_truth_says(accompanist: Accompanist, synthesizer: Synthesizer) -> None:
-    for number in range(12):
-        chosen = plan(3, number)
-        piece = arrange(chosen, accompanist)
-        assert bool(piece.drums) == piece.truth.drums
-        assert all(event.channel == DRUMS for event in piece.drums)
-        assert all(event.channel != DRUMS for event in piece.rest)
-        lead = synthesizer.render(piece.lead, chosen.sound_font, 4.0)
-        assert np.abs(lead).max() > 1e-3
-
-
 def drum_events(keys: list[int]) -> list[Event]:
     """One hit per half second."""
     return sorted(
@@ -137,25 +78,3 @@ def test_a_recorded_kit_plays_its_own_keys_and_the_font_the_others(
         assert np.sqrt(np.mean(hit**2)) > 1e-3, key
     font = synthesizer.render_drums(drum_events([38]), "FluidR3_GM", "", 0.5)
     assert not np.allclose(font, synthesizer.render_drums(drum_events([38]), "FluidR3_GM", kit, 0.5))
-
-
-@pytest.mark.parametrize("name", sorted(loops()))
-def test_the_listed_tempo_of_a_loop_is_that_of_its_file(name: str) -> None:
-    loop = loops()[name]
-    samples, rate = read(loop, debian.cache_folder())
-    assert loop.beats * 60 * rate / len(samples) == pytest.approx(loop.tempo, abs=0.02)
-    assert fits(loop, loop.tempo) and not fits(loop, loop.tempo * 1.3)
-
-
-@pytest.mark.parametrize("tempo", [97.0, 120.0, 133.7])
-def test_beats_of_a_loop_fall_on_the_beats_of_the_piece(tempo: float) -> None:
-    rate, beats = 8000, 4
-    once = np.zeros(rate, dtype=np.float32)
-    once[:: rate // beats] = 1.0  # a click per beat, at 240 beats per minute
-    played = at_tempo(once, beats, tempo, 20.0, rate)
-    assert len(played) == 20 * rate
-    for beat in range(int(20 * tempo / 60) - 1):
-        expected = beat * 60 / tempo * rate
-        window = played[max(0, round(expected) - 40) : round(expected) + 41]
-        found = max(0, round(expected) - 40) + int(np.abs(window).argmax())
-        assert abs(found - expected) < 2, beat

@@ -1,8 +1,10 @@
+"""Only music of AudioSet is published, without credentials."""
+
 from __future__ import annotations
 
 import pytest
 
-from data_pipeline.captions.labelling.mulamcap import is_music
+from data_pipeline.captions.labelling.mulamcap import is_music, without_credentials
 from lightning_n2m.data.schema import Clip
 
 YOUTUBE = "https://www.youtube.com/watch?v=abc&t=30"
@@ -31,3 +33,19 @@ def test_audioset_clips_need_a_label_of_appendix_d(source, genres, tags, descrip
         source=source,
     )
     assert is_music(clip) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "published"),
+    [
+        ("music/a@b.ogg", "music/a@b.ogg"),
+        ("https://host/a.ogg", "https://host/a.ogg"),
+        ("https://me@host/a.ogg", "https://host/a.ogg"),
+        ("ftp://me:p@ss@host", "ftp://host"),
+        ("https://www.youtube.com/watch?v=abc_DEF-123", "https://www.youtube.com/watch?v=abc_DEF-123"),
+        ("https://www.youtube.com/watch?v=abc&key=1", "https://www.youtube.com/watch"),
+        ("https://host/a@b.ogg?key=1", "https://host/a@b.ogg"),
+    ],
+)
+def test_credentials_of_urls_are_not_published(source: str, published: str) -> None:
+    assert without_credentials(source) == published

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,9 +22,8 @@ from data_pipeline.__main__ import main
 from data_pipeline.captions.vocabulary.endpoint import EndpointWriter
 from data_pipeline.captions.vocabulary.examples import PREFIX, Song
 from data_pipeline.captions.vocabulary.raters import read_raters
-from data_pipeline.captions.vocabulary.sentences import clean, fault, split
 from data_pipeline.captions.vocabulary.songs import read_songs
-from data_pipeline.captions.vocabulary.table import Caption, read_texts, unique, write_table
+from data_pipeline.captions.vocabulary.table import read_texts
 from data_pipeline.captions.vocabulary.writer import LocalWriter
 from lightning_n2m.errors import InputError
 
@@ -242,15 +240,6 @@ def test_a_url_with_secrets_is_refused_and_stored_nowhere(
     assert not [path for path in tmp_path.iterdir() if path != songs]
 
 
-@pytest.mark.parametrize(
-    "url", ["host", "ftp://host/v1", "http://", "http://[::1/v1", "http://h:x/", "http://a b/"]
-)
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(InputError, match=r"https://host/v1") as error:
-        EndpointWriter(url, "m")
-    assert "\n" not in str(error.value)
-
-
 def answer(content: object) -> bytes:
     return json.dumps({"choices": [{"message": {"content": content}}]}).encode()
 
@@ -292,23 +281,6 @@ def test_half_a_surrogate_pair_in_an_answer_is_stored(server: Server, vocabulary
     assert vocabulary() == 2  # No sentence is kept, so there is no vocabulary.
     lines = (tmp_path / "v.answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 3
-
-
-def test_a_server_that_speaks_no_http_is_one_line(monkeypatch) -> None:
-    monkeypatch.setattr("data_pipeline.captions.vocabulary.endpoint.PAUSE", 0.001)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            for _ in range(2):
-                connection, _ = listener.accept()
-                connection.recv(65_536)
-                connection.sendall(b"SSH-2.0 \x1b[2J\r\n")
-                connection.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        writer = EndpointWriter(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", rate=60_000, tries=2)
-        with pytest.raises(InputError, match="no HTTP: BadStatusLine"):
-            list(writer.write([Song("A")]))
 
 
 @pytest.fixture(scope="module")
@@ -367,38 +339,6 @@ def test_a_model_without_its_parts_is_one_line(
     assert "Traceback" not in "\n".join(output)
 
 
-@pytest.mark.parametrize(
-    ("sentence", "reason"),
-    [
-        ("A slow waltz for solo piano with a gentle melody.", None),
-        ("The mood is dark and despairing, and the tempo is slow.", None),
-        ("The music is loud and heavy with a strong beat.", None),
-        ("A slow waltz.", "too short"),
-        ("A slow waltz for piano with a melody that", "unfinished"),
-        ("The cat sat on the old mat in the kitchen.", "not on music"),
-        ("I think the piano and the drums are lovely.", "not on how it sounds"),
-        ("This jazz song was released in 1987 with piano.", "not on how it sounds"),
-        ("A jazz song called Blue Moon with piano and drums.", "names the song"),
-        ("A piano over a piano over a piano with drums.", "repeats itself"),
-        ("Ein Walzer für Klavier, très doux, with piano and drums.", "strange characters"),
-        (" ".join(["piano", *["x"] * 40]) + ".", "too long"),
-    ],
-)
-def test_only_sentences_on_how_music_sounds_are_kept(sentence: str, reason: str | None) -> None:
-    assert fault(sentence, Song("Blue Moon", "Ann")) == reason
-
-
-def test_only_the_first_paragraph_is_an_answer() -> None:
-    assert split(" A waltz. With drums!\n\nThese are examples.") == ["A waltz.", "With drums!"]
-
-
-def test_sentences_of_the_examples_are_dropped() -> None:
-    copied = "A relaxed swing jazz tune for piano, double bass and brushed drums."
-    result = clean([(Song("x"), copied), (Song("y"), "A quiet jazz tune for piano and brushed drums.")])
-    assert [caption.text for caption in result.captions] == ["A quiet jazz tune for piano and brushed drums."]
-    assert result.sentences == result.dropped.total() + len(result.captions)
-
-
 def test_captions_of_raters_are_split_into_sentences_and_aspects(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -427,30 +367,6 @@ def test_tag_lists_come_without_repetitions(tmp_path: Path) -> None:
     assert {"theremin", "bossa nova", "electric piano", "sitar", "melancholic", "indie rock"} <= set(folded)
 
 
-def test_equal_captions_of_two_vocabularies_both_stay() -> None:
-    captions = [
-        Caption("Slow.", "rater-lf", "a"),
-        Caption("slow", "rater-sf", "b"),
-        Caption("Slow", "rater-sf", "c"),
-    ]
-    assert [item.origin for item in unique(captions)] == ["a", "b"]
-
-
-def test_a_table_written_twice_has_the_same_bytes(tmp_path: Path) -> None:
-    captions = [Caption(f"a {i}", "rater-sf", "x") for i in range(50)]
-    for name in ("a", "b"):
-        write_table(tmp_path / name, captions)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert [part.fingerprint for part in read_texts(tmp_path / "a")] != [
-        part.fingerprint for part in read_texts(_written(tmp_path / "c", captions[::-1]))
-    ]
-
-
-def _written(path: Path, captions: list[Caption]) -> Path:
-    write_table(path, captions)
-    return path
-
-
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -477,60 +393,9 @@ def test_wrong_input(arguments: str, names: str, songs: Path, tmp_path: Path, mo
     assert not Path("v.parquet").exists()
 
 
-def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "v.parquet").write_text("text")
-    for path in (tmp_path / "v.parquet", tmp_path / "nowhere.parquet", tmp_path):
-        with pytest.raises(InputError, match=path.name):
-            read_texts(path)
-
-
 def test_a_fifo_is_no_vocabulary_and_does_not_block(tmp_path: Path, songs: Path) -> None:
     fifo = tmp_path / "fifo.csv"
     os.mkfifo(fifo)
     for read in (read_texts, read_raters, read_songs):
         with pytest.raises(InputError, match="no regular file"):
             read(fifo)
-
-
-TABLES = {
-    "a number": {"text": [1], "vocabulary": ["lm-lf"]},
-    "bytes": {"text": [b"\xff"], "vocabulary": ["lm-lf"]},
-    "null": {"text": [None], "vocabulary": ["lm-lf"]},
-    "a list": {"text": [["a"]], "vocabulary": ["lm-lf"]},
-    "another name": {"text": ["a"], "vocabulary": ["lm-\x1b"]},
-    "one column": {"text": ["a"]},
-    "no rows": {"text": [], "vocabulary": []},
-    "long": {"text": ["a" * 30_000], "vocabulary": ["lm-lf"]},
-}
-
-
-@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES.keys())
-def test_a_table_of_another_shape_is_one_line(tmp_path: Path, columns: dict) -> None:
-    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "v.parquet")
-    with pytest.raises(InputError, match=r"v\.parquet") as error:
-        read_texts(tmp_path / "v.parquet")
-    assert str(error.value).isprintable()
-
-
-def test_a_table_that_expands_beyond_memory_is_refused(tmp_path: Path) -> None:
-    """400 MB of one caption in a file of some kilobytes, read within 100 MB."""
-    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 4000, pyarrow.int32()), ["a" * 100_000])
-    names = pyarrow.array(["lm-lf"] * 4000)
-    path = tmp_path / "v.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"text": texts, "vocabulary": names}), path, compression="zstd")
-    assert path.stat().st_size < 50_000
-    before = pyarrow.default_memory_pool().max_memory()
-    with pytest.raises(InputError, match="cannot be read"):
-        read_texts(path)
-    assert pyarrow.default_memory_pool().max_memory() < before + 100_000_000
-
-
-@pytest.mark.parametrize(
-    "row",
-    ["a,b", 'a,b,"[1]"', "a,b,1", 'a,b,"{}"', f"a,b,{'[' * 15_000}", f'a,b,"[{"1," * 20_000}]"', "a,b,x()"],
-)
-def test_a_row_that_musiccaps_cannot_have_is_one_line(tmp_path: Path, row: str) -> None:
-    path = tmp_path / "captions.csv"
-    path.write_text(f"ytid,caption,aspect_list\n{row}\n")
-    with pytest.raises(InputError, match=r"captions\.csv cannot be read"):
-        read_raters(path)

@@ -16,11 +16,8 @@ import yaml
 from safetensors.torch import save_file
 
 from data_pipeline.__main__ import main
-from data_pipeline.captions.embeddings import open_embeddings, write_vectors
+from data_pipeline.captions.embeddings import open_embeddings
 from data_pipeline.captions.labelling.draw import draw
-from data_pipeline.captions.labelling.label_accuracy import families_in, genres_in, measure_label_accuracy
-from data_pipeline.captions.labelling.mulamcap import without_credentials
-from data_pipeline.captions.labelling.report import Use
 from data_pipeline.captions.vocabulary.table import Caption, read_texts, write_table
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.schema import read_captions, read_index
@@ -35,7 +32,11 @@ from tests.data_pipeline.conftest import tree
 from tests.paths import ROOT
 
 CONFIG = ROOT / "pretrained" / "mulan" / "config.yaml"
+
+
 KINDS = ("waltz", "tango", "hymn", "techno track", "polka", "blues", "reggae song", "folk tune")
+
+
 PLAYERS = ("piano", "violin", "accordion", "flute", "drums", "organ", "guitar")
 
 
@@ -232,39 +233,6 @@ def test_the_report_counts_uses_and_correct_labels(place, words: Path, tmp_path:
     assert (tmp_path / "report" / "rater-sf.png").stat().st_size > 5000
 
 
-def test_use_is_measured() -> None:
-    even, one = Use(np.array([5, 5, 5, 5])), Use(np.array([20, 0, 0, 0]))
-    assert (even.coverage, even.entropy) == (1.0, 2.0)
-    assert (one.coverage, one.entropy, one.top_share) == (0.25, 0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("caption", "families", "genres"),
-    [
-        ("A waltz for violin.", {"strings"}, {"waltz", "jazz waltz", "country waltz"}),
-        ("Rock with double bass drum.", {"drums"}, {"rock", "rock ballad"}),
-        ("A double bass and a saxophone.", {"bass", "woodwind"}, set()),
-        ("A panoramic flutter.", set(), set()),
-        ("Heavy metal with distorted guitars.", {"guitar"}, {"heavy metal"}),
-    ],
-)
-def test_captions_are_read_as_a_listener_would(caption: str, families: set[str], genres: set[str]) -> None:
-    assert families_in(caption) == families
-    assert genres_in(caption) >= genres
-    assert bool(genres_in(caption)) == bool(genres)
-
-
-def test_accuracy_counts_correct_captions() -> None:
-    truth = {"families": ["strings"], "genre": "waltz", "drums": False}
-    found = measure_label_accuracy(
-        [(truth, ["A waltz for violin.", "A tango for violin.", "Loud music."]), ({}, ["A waltz."])]
-    )
-    assert found is not None
-    assert (found.captions, found.family, found.genre) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3))
-    assert (found.family_named, found.genre_named) == (1.0, 0.5)
-    assert measure_label_accuracy([({}, ["A waltz."])]) is None
-
-
 def refused(code: int, capsys: pytest.CaptureFixture[str], *names: str) -> None:
     output = capsys.readouterr().err.strip().splitlines()
     assert code == 2
@@ -311,14 +279,6 @@ def test_embeddings_that_are_not_finite_are_refused(
     assert labels(tmp_path / "shards") == before
 
 
-def test_vectors_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
-    vectors = np.ones((3, 4), np.float32)
-    vectors[1, 2] = np.nan
-    with pytest.raises(InputError, match="clip b by towers is NaN or infinite"):
-        write_vectors(tmp_path / "v.npy", vectors, ["clip a", "clip b", "clip c"], "towers")
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_was_not_embedded_is_named(place, words: Path, tmp_path: Path, capsys) -> None:
     refused(place(words, embeddings="nowhere"), capsys, "nowhere", "embed")
     index = read_index(tmp_path / "shards")
@@ -351,22 +311,6 @@ def test_text_of_strangers_is_plain_text_in_report_and_card(
     lines = (tmp_path / "m" / "captions.jsonl").read_text()
     assert "hidden" not in lines
     assert "https://host/music/a.ogg" in lines
-
-
-@pytest.mark.parametrize(
-    ("source", "published"),
-    [
-        ("music/a@b.ogg", "music/a@b.ogg"),
-        ("https://host/a.ogg", "https://host/a.ogg"),
-        ("https://me@host/a.ogg", "https://host/a.ogg"),
-        ("ftp://me:p@ss@host", "ftp://host"),
-        ("https://www.youtube.com/watch?v=abc_DEF-123", "https://www.youtube.com/watch?v=abc_DEF-123"),
-        ("https://www.youtube.com/watch?v=abc&key=1", "https://www.youtube.com/watch"),
-        ("https://host/a@b.ogg?key=1", "https://host/a@b.ogg"),
-    ],
-)
-def test_credentials_of_urls_are_not_published(source: str, published: str) -> None:
-    assert without_credentials(source) == published
 
 
 DAMAGES = {
