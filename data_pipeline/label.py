@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_pipeline.captions.labelling import SearchMethod
-from data_pipeline.captions.vocabulary.table import Name, Texts, read_texts
+from data_pipeline.captions.vocabulary.table import Name, read_texts
 from data_pipeline.parallel import Engine
-from lightning_n2m.data.schema import Shard, read_index
+from lightning_n2m.data.schema import read_index
 from lightning_n2m.errors import InputError
-
-if TYPE_CHECKING:
-    from data_pipeline.captions.labelling.labels import Labels
 
 
 def label(
@@ -59,7 +54,7 @@ def label(
     """
     from data_pipeline.captions.embedding_units import embed_captions
     from data_pipeline.captions.embeddings import open_embeddings
-    from data_pipeline.captions.labelling.labels import Labels, write_labels
+    from data_pipeline.captions.labelling.labels import Labels, print_summary, write_labels
     from data_pipeline.captions.labelling.units import find_nearest
 
     for name, value in {"top": top, "keep": keep, "keep_short": keep_short}.items():
@@ -93,30 +88,4 @@ def label(
         from data_pipeline.captions.labelling.mulamcap import write_mulamcap
 
         write_mulamcap(mulamcap, full, list(labels.values()))
-    _print_summary(shards, full, used, labels, report, mulamcap)
-
-
-def _print_summary(
-    shards: str,
-    labelled: Sequence[Shard],
-    used: Sequence[Texts],
-    labels: Mapping[Name, Labels],
-    report: Path | None,
-    mulamcap: Path | None,
-) -> None:
-    clips = sum(shard.clips for shard in labelled)
-    names = ", ".join(part.vocabulary for part in used)
-    print(
-        f"{clips} clips in {len(labelled)} shards are labelled: captions-*.jsonl in {shards}, from {names}."
-    )
-    for name, item in labels.items():
-        nearest, size = int((item.counts > 0).sum()), len(item.texts.texts)
-        print(
-            f"{name}: {item.keep} per clip; {nearest} of {size} captions are among the {item.top} nearest of "
-            "any clip."
-        )
-    for kind, folder in (("Report", report), ("Data set", mulamcap)):
-        if folder:
-            print(f"{kind}: {folder}")
-    recipe = "configs/starter/spectrogram_generator.yaml"
-    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shards}")
+    print_summary(shards, full, used, labels, report, mulamcap)

@@ -64,7 +64,7 @@ def load_vggish(path: str | Path) -> VGGish:
         path: ``vggish-10086976.pth`` or another state dict with ``features.*`` and ``embeddings.*``.
 
     Raises:
-        InputError: if the file is missing, carries code, or holds another network.
+        InputError: if the file is missing, contains code, or holds another network.
     """
     network = VGGish()
     try:

@@ -101,7 +101,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that holds tensors and plain values, and nothing that runs.
 
     Raises:
-        InputError: if the file is missing, damaged, or carries code.
+        InputError: if the file is missing, damaged, or contains code.
     """
     try:
         _check_archive(Path(path))
@@ -112,7 +112,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"The checkpoint {path} carries code or is not a checkpoint, and was not loaded; give one that "
+            f"The checkpoint {path} contains code or is not a checkpoint, and was not loaded; give one that "
             "'fit' wrote."
         ) from error
     except _DAMAGED as error:

@@ -30,10 +30,6 @@ def _refuse(path: Path) -> None:
     raise InputError(f"{path} is damaged; give another one.")
 
 
-def _two_lines(path: Path) -> None:
-    raise InputError("one\ntwo")
-
-
 def _outside(path: Path) -> None:
     (path.parents[2] / "outside").write_text("x")
 
@@ -61,7 +57,6 @@ def _too_slow(path: Path) -> None:
         (lambda path: 2, None),
         (lambda path: 1, "exit code 1"),
         (lambda path: [][0], "IndexError"),
-        (_two_lines, "several lines"),
         (_outside, "outside"),
         (_program, "subprocess.Popen"),
         (_canary, "module that the file named"),

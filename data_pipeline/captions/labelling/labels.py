@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_pipeline.captions.embeddings import Embeddings
 from data_pipeline.captions.labelling.draw import draw
-from data_pipeline.captions.vocabulary.table import Texts
+from data_pipeline.captions.vocabulary.table import Name, Texts
 from lightning_n2m.data.schema import Captions, Clip, Shard
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.arrays import map_array
@@ -85,3 +86,39 @@ def write_labels(folder: str, shards: Sequence[Shard], labels: Sequence[Labels])
             long = tuple(dict.fromkeys((*captions.get("lm-lf", ()), *captions.get("rater-lf", ()))))
             lines.append(Captions(clip.key, long, captions.get("rater-sf", ())).to_json() + "\n")
         write_atomic(join(locate(folder), shard.captions_name), "".join(lines))
+
+
+def print_summary(
+    shards: str,
+    labelled: Sequence[Shard],
+    used: Sequence[Texts],
+    labels: Mapping[Name, Labels],
+    report: Path | None,
+    mulamcap: Path | None,
+) -> None:
+    """Print what was labelled, from what, and what to run next.
+
+    Args:
+        shards: The shard folder.
+        labelled: Its shards.
+        used: Vocabularies that the captions were drawn from.
+        labels: Labels by the name of their vocabulary.
+        report: Folder of the report, if one was written.
+        mulamcap: Folder of the data set, if one was written.
+    """
+    clips = sum(shard.clips for shard in labelled)
+    names = ", ".join(part.vocabulary for part in used)
+    print(
+        f"{clips} clips in {len(labelled)} shards are labelled: captions-*.jsonl in {shards}, from {names}."
+    )
+    for name, item in labels.items():
+        nearest, size = int((item.counts > 0).sum()), len(item.texts.texts)
+        print(
+            f"{name}: {item.keep} per clip; {nearest} of {size} captions are among the {item.top} nearest of "
+            "any clip."
+        )
+    for kind, folder in (("Report", report), ("Data set", mulamcap)):
+        if folder:
+            print(f"{kind}: {folder}")
+    recipe = "configs/starter/spectrogram_generator.yaml"
+    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shards}")
