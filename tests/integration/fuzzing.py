@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import io
 import random
-import resource
+import re
 import shutil
 import signal
 import sys
@@ -174,6 +174,12 @@ def limits(folder: Path) -> Iterator[Guard]:
         signal.signal(signal.SIGALRM, before)
 
 
+def memory(kind: str) -> int:
+    """Bytes of this process in memory: ``VmRSS`` now, ``VmHWM`` at the peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+
+
 def try_input(reader: Reader, number: int, root: Path) -> Finding | None:
     """Mutate one file of a reader's seed and read the result.
 
@@ -195,7 +201,9 @@ def try_input(reader: Reader, number: int, root: Path) -> Finding | None:
     victim = rng.choice(files)
     victim.write_bytes(mutate(victim.read_bytes(), rng))
     problem = ""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
+    before = memory("VmRSS")
     output, errors = io.StringIO(), io.StringIO()
     with limits(folder) as guard, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
@@ -219,7 +227,7 @@ def try_input(reader: Reader, number: int, root: Path) -> Finding | None:
         problem = guard.violations[0]
     if "Traceback (most recent call last)" in errors.getvalue():
         problem = problem or "a traceback on standard error"
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
+    grown = memory("VmHWM") - before
     if grown > MEMORY:
         problem = problem or f"{grown / 1e9:.1f} GB of memory"
     if sys.modules.pop("fuzz_canary", None):
