@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BASE = "lightning_n2m/stages/base.py"
 SAMPLING = "lightning_n2m/stages/sampling.py"
-STAGE_TESTS = ("tests/stages/test_base.py", "tests/stages/test_sampling.py")
+STAGE_TESTS = tuple(f"tests/stages/test_{module}.py" for module in ("base", "sampling", "cascaders"))
 RECIPE_TESTS = ("tests/test_paper_recipes.py",)
 
 

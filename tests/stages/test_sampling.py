@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.audio.emphasis import emphasise
-from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.schedule import CosineSchedule
@@ -15,24 +14,12 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.seeding import PerSampleGenerator
-from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution
+from lightning_n2m.stages.cascaders import SpectrogramVocoder
 from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Sampling
+from tests.stages.common import EMPHASIS, SCALE, refiner
 
-EMPHASIS, SCALE = 0.9, 5.0
 UNCLIPPED = Guidance(limit=1e3)
-
-
-def network(strides: list[int], **more: int) -> UNet1d:
-    off, ones = [False] * len(strides), [1] * len(strides)
-    return UNet1d(1, 8, ones, strides, ones, off, off, 3, stacked_channels=1, **more)
-
-
-def refiner(sampling: Sampling) -> SuperResolution:
-    objective = Objective(CosineSchedule(shift=1.0))
-    return SuperResolution(
-        network=network([4]), objective=objective, scale=SCALE, emphasis=EMPHASIS, sampling=sampling
-    )
 
 
 def predict_exactly(stage: DiffusionModule, audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
@@ -78,38 +65,6 @@ def test_a_stage_without_a_stacked_waveform_cannot_start_from_one() -> None:
         InputError, match=r"sampling\.start_time is 0\.5, but SpectrogramVocoder has no stacked waveform"
     ):
         stage.generate([""], 0.2, PerSampleGenerator(0, [0]), torch.zeros(1, 80, 20))
-
-
-def test_target_and_conditions_have_the_same_emphasis() -> None:
-    """The condition of audio without high frequencies equals the target."""
-    t = torch.arange(2400) / 24_000
-    audio = (0.3 * torch.sin(2 * torch.pi * 440 * t))[None, None]
-    stage = refiner(Sampling())
-    conditions = stage.build_conditions(
-        {"audio": audio, "caption": [""]}, 2400, PerSampleGenerator(0, [0]), training=False
-    )
-    assert conditions.stacked is not None
-    torch.testing.assert_close(
-        conditions.stacked[..., 200:-200], stage.to_x0(audio)[..., 200:-200], atol=0.02, rtol=0
-    )
-
-
-def test_a_vocoder_with_a_draft_has_spectrogram_and_draft_as_conditions() -> None:
-    stage = SpectrogramVocoder(
-        network=network([4, 40], aligned_channels=80),
-        objective=Objective(CosineSchedule()),
-        draft_iterations=2,
-        scale=SCALE,
-        emphasis=EMPHASIS,
-        sampling=Sampling(num_steps=2),
-    )
-    audio = 0.1 * torch.randn(1, 1, 3200)
-    conditions = stage.build_conditions(
-        {"audio": audio, "caption": [""]}, 3200, PerSampleGenerator(0, [0]), training=False
-    )
-    assert conditions.aligned is not None and conditions.stacked is not None
-    torch.testing.assert_close(conditions.aligned, log_mel(audio, MelSettings()))
-    assert stage.generate([""], 0.2, PerSampleGenerator(0, [0]), conditions.aligned).shape == (1, 1, 3200)
 
 
 def test_the_output_is_consistent_with_the_signal_across_windows(
