@@ -124,7 +124,8 @@ def survey(manifest: Path, clips_of: Callable[[Track], int], validation: float, 
         digest = hashlib.sha256(replace(track, path="").to_json().encode()).digest()
         total += int.from_bytes(digest)
         if not is_url(track.path):
-            folder = os.path.dirname(track.path)
+            # Absolute: a manifest may mix relative and absolute paths.
+            folder = os.path.dirname(os.path.abspath(track.path))
             root = folder if root is None else os.path.commonpath([root, folder])
         result.ids.append(int(track.track_id, 16))
         result.offsets.append(offset)

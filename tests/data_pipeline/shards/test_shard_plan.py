@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+
+import pytest
 
 from data_pipeline.__main__ import main
 from data_pipeline.scan.track import read_manifest
@@ -36,3 +40,20 @@ def test_a_split_that_the_collection_assigns_is_kept(music: Path, tmp_path: Path
         "test": 3,
     }
     assert main(["verify", "--shards", str(output)]) == 0
+
+
+def test_a_manifest_may_mix_relative_and_absolute_paths(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listing = tmp_path / "manifest.jsonl"
+    assert main(["manifest", "--source", str(music), "--output", str(listing), "--workers", "1"]) == 0
+    first, *others = listing.read_text().splitlines()
+    track = json.loads(first)
+    track["path"] = os.path.relpath(track["path"], tmp_path)
+    listing.write_text("\n".join([json.dumps(track), *others]) + "\n")
+    assert (
+        main(["shard", "--manifest", str(listing), "--output", str(tmp_path / "shards"), "--workers", "1"])
+        == 0
+    )
+    assert sum(part.clips for part in read_index(tmp_path / "shards").shards) == len(others) + 1
