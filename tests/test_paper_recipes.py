@@ -11,15 +11,8 @@ import yaml
 from lightning_n2m.diffusion.steps import STEP_LISTS
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import build_stage
+from tests.integration.conftest import STAGES
 from tests.paths import ROOT
-
-STAGES = (
-    "waveform_generator",
-    "waveform_cascader",
-    "spectrogram_generator",
-    "spectrogram_vocoder",
-    "super_resolution",
-)
 
 
 def rows(table: dict[str, tuple[Any, ...]]) -> list[tuple[str, str, Any]]:

@@ -100,10 +100,6 @@ class TextEncoder:
         """Tokens that the tokenizer adds to every text."""
         return int(self.tokenizer.num_special_tokens_to_add())
 
-    def dropped_tokens(self, text: str) -> int:
-        """Tokens at the end of a text that `encode` ignores, because they exceed ``max_tokens``."""
-        return max(0, self.count_tokens(text) + self.special_tokens - self.max_tokens)
-
     def use_vectors(self, vectors: TextVectors | None) -> None:
         """Take token vectors from ``vectors`` where it has them; other texts are encoded as before.
 

@@ -130,14 +130,6 @@ def test_repeated_texts_are_cached_up_to_the_bound_in_bytes(monkeypatch):
     assert encoder._cache.bytes == 2 * vector_bytes
 
 
-def test_dropped_tokens_are_those_that_encode_ignores(encoder):
-    assert encoder.dropped_tokens("piano") == 0
-    assert encoder.dropped_tokens("piano " * 14) == 0
-    assert encoder.dropped_tokens("piano " * 20) == 6
-    whole, longer = (encoder.encode(["piano " * 14 + end]).states for end in ("", "drums drums"))
-    assert torch.equal(whole, longer)
-
-
 def test_the_old_option_that_counted_texts_becomes_bytes():
     old = {"model": {"text": {"class_path": "x.TextEncoder", "init_args": {"cache": 4096}}}}
     new = {"model": {"text": {"class_path": "x.TextEncoder", "init_args": {"cache_bytes": CACHE_BYTES}}}}
@@ -390,3 +382,8 @@ def test_missing_and_non_finite_weights_are_refused(t5_folder, tmp_path):
     save_file(damaged, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match=f"lacks 1 weights, the first of them {name}"):
         TextEncoder(str(folder)).encode(CAPTIONS)
+
+
+def test_tokens_beyond_the_limit_are_ignored(encoder):
+    whole, longer = (encoder.encode(["piano " * 14 + end]).states for end in ("", "drums drums"))
+    assert torch.equal(whole, longer)
