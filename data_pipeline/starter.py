@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data_pipeline.parallel import run
 from data_pipeline.progress import progress
@@ -15,8 +15,11 @@ from data_pipeline.starter_corpus.sounds import Edition
 from lightning_n2m.errors import InputError
 from lightning_n2m.storage import remove_partial_files, write_atomic
 
+if TYPE_CHECKING:
+    from data_pipeline.starter_corpus.description import Truth
+
 _SETTINGS = "starter.json"
-_VERSION = {1: 2, 2: 3}  # by edition; raised when the pieces of an edition change
+_VERSION = {1: 2, 2: 4}  # by edition; raised when the pieces of an edition change
 
 
 def starter(
@@ -32,8 +35,8 @@ def starter(
 
     OUTPUT/recorded holds music from Debian packages, OUTPUT/rendered 30-second pieces whose genre,
     instruments, tempo and key are exactly known, and OUTPUT/metadata.jsonl describes both; give it to
-    'manifest --metadata'. An interrupted command continues where it stopped. It needs apt-get (Debian or
-    Ubuntu).
+    'manifest --metadata'. An interrupted command continues where it stopped. Run again on a finished corpus,
+    it writes the captions of its pieces again and renders nothing. It needs apt-get (Debian or Ubuntu).
 
     Args:
         output: Folder of the corpus.
@@ -43,7 +46,7 @@ def starter(
         recorded: Whether to fetch the recordings, some 380 MB.
         cache: Folder for downloaded packages; one in the user's cache when none is given.
         edition: 1 is what the weights in pretrained/ were trained on. 2 adds sound fonts, recorded drum
-            kits and loops, a wider range of tempi, and captions in more styles.
+            kits and loops, wider ranges of tempi, more chords and melodies, and captions in more styles.
 
     Raises:
         InputError: if the folder holds a corpus of another seed or edition, or a package cannot be fetched.
@@ -69,14 +72,53 @@ def starter(
         for _ in run(render, missing, workers):
             report()
     for unit in units:
-        lines.append(
-            {"path": f"rendered/{unit.audio.name}", **json.loads(unit.facts.read_text(encoding="utf-8"))}
-        )
+        lines.append({"path": f"rendered/{unit.audio.name}", **_described_again(unit)})
     write_atomic(
         output / "metadata.jsonl",
         "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines),
     )
     print(f"{len(lines)} tracks ({pieces} rendered) and {output / 'metadata.jsonl'} are ready.")
+
+
+def _described_again(unit: Unit) -> dict[str, Any]:
+    """Facts of a rendered piece, whose captions follow the present code: audio is never rendered for them.
+
+    Raises:
+        InputError: if the file of facts is damaged.
+    """
+    from data_pipeline.starter_corpus.description import Truth
+
+    text = unit.facts.read_text(encoding="utf-8")
+    try:
+        facts = _facts(Truth.from_dict(json.loads(text)["truth"]), unit.edition)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{unit.facts} is damaged ({error}); delete it and {unit.audio.name}, and run again."
+        ) from error
+    if _to_json(facts) != text:
+        write_atomic(unit.facts, _to_json(facts))
+    return facts
+
+
+def _to_json(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+
+
+def _facts(truth: Truth, edition: Edition) -> dict[str, Any]:
+    """Title, tags, captions, licence and split of a piece."""
+    from data_pipeline.starter_corpus import description, sounds, splits
+
+    captions = description.sentences if edition == 1 else description.varied_sentences
+    return {
+        "title": description.title(truth),
+        "genres": [truth.genre],
+        "tags": description.tags(truth),
+        "descriptions": captions(truth, random.Random(f"words {truth.seed}")),
+        "licence": sounds.licence(truth.sound_font, truth.drum_kit),
+        "source": f"starter corpus, piece {truth.seed}",
+        "truth": truth.to_dict(),
+        "split": splits.split(truth),
+    }
 
 
 def _claim(output: Path, seed: int, edition: Edition) -> None:
@@ -130,7 +172,7 @@ def render(unit: Unit) -> int:
     """
     import torch
 
-    from data_pipeline.starter_corpus import arrangement, description, loops, mix, sounds, splits
+    from data_pipeline.starter_corpus import arrangement, loops, mix, sounds
     from data_pipeline.starter_corpus.synthesizer import RATE
     from lightning_n2m.audio import io, resample
     from lightning_n2m.data.schema import SAMPLE_RATE
@@ -148,22 +190,6 @@ def render(unit: Unit) -> int:
     else:
         drums = synthesizer.render_drums(piece.drums, truth.sound_font, truth.drum_kit, arrangement.SECONDS)
     master = resample.resample_file(torch.from_numpy(mix.mix(lead, rest, drums))[None], RATE, SAMPLE_RATE)
-    captions = description.sentences if unit.edition == 1 else description.varied_sentences
-    facts = {
-        "title": description.title(truth),
-        "genres": [truth.genre],
-        "tags": description.tags(truth),
-        "descriptions": captions(truth, random.Random(f"words {truth.seed}")),
-        "licence": sounds.licence(truth.sound_font, truth.drum_kit),
-        "source": f"starter corpus, piece {truth.seed}",
-        # Facts that only the second edition has are left away where they are empty.
-        "truth": {
-            name: value
-            for name, value in dataclasses.asdict(truth).items()
-            if value or name not in ("drum_kit", "drum_loop")
-        },
-        "split": splits.split(truth),
-    }
-    write_atomic(unit.facts, json.dumps(facts, ensure_ascii=False, sort_keys=True, indent=1) + "\n")
+    write_atomic(unit.facts, _to_json(_facts(truth, unit.edition)))
     io.write(unit.audio, torch.from_numpy(mix.level(master.numpy())), SAMPLE_RATE)
     return unit.number

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from data_pipeline.starter_corpus.description import Truth, tempo_word
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform, programs
-from data_pipeline.starter_corpus.harmony import Key, Mode, progression
+from data_pipeline.starter_corpus.harmony import Key, Mode, new_progression, progression
 from data_pipeline.starter_corpus.instruments import INSTRUMENTS, Instrument
 from data_pipeline.starter_corpus.loops import fits
-from data_pipeline.starter_corpus.melody import METRES, Note, compose
+from data_pipeline.starter_corpus.melody import FIRST_EDITION, METRES, Manner, Note, compose, draw_manner
 from data_pipeline.starter_corpus.patterns import accompany
 from data_pipeline.starter_corpus.sounds import Edition, fonts, kits, loops
 from data_pipeline.starter_corpus.styles import ACCOMPANISTS, BANDS, CHAMBER, Style
@@ -31,6 +31,7 @@ _LOW = {
     "marimba": 45,
 }
 Kind = Literal["band", "solo", "duo"]
+_WIDER = 1.25  # Factor of the range of tempi of each style in the second edition.
 # Straight 4/4 styles in which a recorded drum loop may replace the groove's own drums.
 _LOOP_GENRES = frozenset({"techno", "trance", "house", "disco", "funk", "hip hop", "rock"})
 
@@ -50,8 +51,10 @@ class Plan:
     drums: bool
     sound_font: str
     numerals: str
+    density: float
     drum_kit: str = ""
     drum_loop: str = ""
+    manner: Manner = FIRST_EDITION
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Piece:
 def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
     """Draw the choices for piece ``number``; they do not depend on how many pieces are rendered.
 
-    The second edition has more sound fonts, recorded drum kits and loops, and a wider range of tempi.
+    The second edition has more sound fonts, recorded drum kits and loops, wider ranges of tempi, modes that
+    depend less on the style, new chord progressions, and melodies of other contours, rhythms and forms.
 
     Args:
         seed: Seed of the corpus.
@@ -79,7 +83,9 @@ def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
     kind: Kind = rng.choices(("band", "solo", "duo"), (0.6, 0.28, 0.12))[0]  # type: ignore[assignment]
     style = rng.choice(BANDS if kind == "band" else CHAMBER)
     lead = INSTRUMENTS[rng.choice(style.leads)]
-    mode: Mode = "minor" if rng.random() < style.minor_share else "major"
+    # From the second edition on, mode and tempo say less about the genre, and so more about themselves.
+    minor_share = style.minor_share if edition == 1 else 0.2 + 0.6 * style.minor_share
+    mode: Mode = "minor" if rng.random() < minor_share else "major"
     groove, partner = rng.choice(style.grooves or ("",)), None
     if kind == "duo" or (kind == "solo" and lead.polyphonic):
         groove = rng.choice(style.figures)
@@ -87,14 +93,15 @@ def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
         partner = INSTRUMENTS[rng.choice([name for name in ACCOMPANISTS if name != lead.name])]
     slowest, fastest = style.tempo
     if edition > 1:
-        slowest, fastest = max(50, round(slowest / 1.12)), min(200, round(fastest * 1.12))
+        slowest, fastest = max(50, round(slowest / _WIDER)), min(200, round(fastest * _WIDER))
     tempo = rng.randint(slowest, fastest)
     if groove == "slow waltz":
         tempo = min(tempo, 100)
     key = Key(rng.randrange(12), mode)
     drums = kind == "band" and rng.random() >= style.drumless
     sound_font = rng.choice(sorted(fonts(edition)))
-    numerals = rng.choice(style.minor if mode == "minor" else style.major)
+    progressions = style.minor if mode == "minor" else style.major
+    numerals, density, manner = rng.choice(progressions), style.density, FIRST_EDITION
     drum_kit = drum_loop = ""
     if edition > 1 and drums:
         # A third of the drums is a recorded kit; of the others, straight styles may have a recorded loop.
@@ -103,6 +110,11 @@ def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
             drum_kit = rng.choice(sorted(kits(edition)))
         elif style.genre in _LOOP_GENRES and style.metre == "4/4":
             drum_loop = rng.choice([*(name for name, loop in loops().items() if fits(loop, tempo)), ""])
+    if edition > 1:
+        manner = draw_manner(rng)
+        density = min(1.0, density * rng.uniform(0.6, 1.5))
+        if rng.random() < 0.6:
+            numerals = new_progression(progressions, numerals, rng)
     return Plan(
         seed=name,
         kind=kind,
@@ -115,8 +127,10 @@ def plan(seed: int, number: int, edition: Edition = 1) -> Plan:
         drums=drums,
         sound_font=sound_font,
         numerals=numerals,
+        density=density,
         drum_kit=drum_kit,
         drum_loop=drum_loop,
+        manner=manner,
     )
 
 
@@ -132,10 +146,10 @@ def arrange(chosen: Plan, accompanist: Accompanist) -> Piece:
     bars = progression(chosen.key, chosen.numerals, math.ceil(SECONDS * chosen.tempo / 60 / metre.beats) + 1)
     # At most some four notes a second, whatever the tempo.
     places = metre.division * chosen.tempo / 60
-    density = min(style.density, 4.0 / places)
+    density = min(chosen.density, 4.0 / places)
     # A piece may begin with a bar or two of accompaniment, but never with silence.
     rest = rng.choice((0, 0, 0, 2 if metre.beats < 4 else 1)) if chosen.groove else 0
-    notes = compose(chosen.key, bars, metre, density, lead.low, lead.high, rng, rest)
+    notes = compose(chosen.key, bars, metre, density, lead.low, lead.high, rng, rest, chosen.manner)
     late = [abs(rng.gauss(0, 0.006)) for _ in notes]
     lead_events = perform(notes, 0, lead.program, chosen.tempo, style.swing, late)
     rest_events: list[Event] = []
@@ -191,4 +205,13 @@ def _truth(chosen: Plan, rest: list[Event], drums: bool) -> Truth:
         seed=chosen.seed,
         drum_kit=chosen.drum_kit if drums else "",
         drum_loop=chosen.drum_loop if drums else "",
+        **_second_edition(chosen),
     )
+
+
+def _second_edition(chosen: Plan) -> dict[str, Any]:
+    """Facts that pieces of the first edition, whose seeds have two parts, do not state."""
+    if chosen.seed.count("/") < 2:
+        return {}
+    bars = progression(chosen.key, chosen.numerals, len(chosen.numerals.split()))
+    return {"first_beat_s": 0.0, "chords": tuple(",".join(chord.name for chord in bar) for bar in bars)}

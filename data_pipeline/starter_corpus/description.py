@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Truth:
         seed: Edition (from the second on), seed and number of the piece, which determine it.
         drum_kit: Recorded drum kit, if one plays the drums.
         drum_loop: Recorded drum loop, if one replaces them.
+        first_beat_s: Time of the first beat in seconds; the tempo is constant.
+        chords: Chords of each bar, which repeat.
     """
 
     genre: str
@@ -46,6 +51,24 @@ class Truth:
     seed: str
     drum_kit: str = ""
     drum_loop: str = ""
+    first_beat_s: float | None = None
+    chords: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts; those that only the second edition has are left away where they are empty."""
+        values = dataclasses.asdict(self)
+        optional = ("drum_kit", "drum_loop", "first_beat_s", "chords")
+        return {k: v for k, v in values.items() if k not in optional or v not in ("", None, ())}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Truth:
+        """Read the facts from parsed JSON.
+
+        Raises:
+            TypeError: if a fact is missing or unknown.
+        """
+        facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Truth(**facts)
 
 
 RESERVED = 0.06

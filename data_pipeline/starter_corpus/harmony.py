@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,3 +95,33 @@ def progression(key: Key, numerals: str, bars: int) -> list[tuple[Chord, ...]]:
     """Chords of each bar, the progression going round: ``"I vi ii7,V7"`` is three bars, the last with two."""
     cycle = [tuple(key.chord(numeral) for numeral in bar.split(",")) for bar in numerals.split()]
     return [cycle[bar % len(cycle)] for bar in range(bars)]
+
+
+def new_progression(examples: Sequence[str], chosen: str, rng: random.Random) -> str:
+    """A progression in the manner of others: every change of chords occurs in one of them.
+
+    It begins as ``chosen`` does and has its length, so that a blues keeps twelve bars and its tonic. The
+    last bar leads back to the first by a change that occurs, too.
+
+    Args:
+        examples: Progressions of one character and mode.
+        chosen: The one to vary.
+        rng: Source of the choices.
+
+    Returns:
+        Numerals; ``chosen`` itself if no other was drawn in a hundred tries.
+    """
+    followers: dict[str, list[str]] = {}
+    for example in examples:
+        bars = example.split()
+        for bar, following in zip(bars, [*bars[1:], bars[0]], strict=True):
+            followers.setdefault(bar, []).append(following)
+    first, *others = chosen.split()
+    for _ in range(100):
+        walk = [first]
+        for _ in others:
+            walk.append(rng.choice(followers[walk[-1]]))
+        # A progression of a single chord has no key.
+        if first in followers[walk[-1]] and len(set(walk)) > 2:
+            return " ".join(walk)
+    return chosen

@@ -12,6 +12,7 @@ import soundfile
 from data_pipeline import starter as starter_module
 from data_pipeline.__main__ import main
 from data_pipeline.scan.walk import walk
+from data_pipeline.starter_corpus import description
 from data_pipeline.starter_corpus.events import DRUMS, Event, perform
 from data_pipeline.starter_corpus.melody import Note
 from data_pipeline.starter_corpus.synthesizer import RATE
@@ -91,6 +92,42 @@ def test_a_rerun_makes_only_what_is_missing_and_more_pieces_leave_the_first_ones
     assert {
         name: data for name, data in tree(tmp_path / "a").items() if name in whole and "meta" not in name
     } == {name: data for name, data in whole.items() if "meta" not in name}
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize("edition", ["1", "2"])
+def test_new_captions_reach_rendered_pieces_without_rendering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edition: str
+) -> None:
+    assert make(tmp_path, 2, "--edition", edition) == 0
+    first = tree(tmp_path)
+    facts = json.loads((tmp_path / "rendered/000001.json").read_text())
+    assert ("first_beat_s" in facts["truth"]) == ("chords" in facts["truth"]) == (edition == "2")
+
+    def refuse(unit: object) -> None:
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(starter_module, "render", refuse)
+    assert make(tmp_path, 2, "--edition", edition) == 0
+    assert tree(tmp_path) == first
+    for name in ("sentences", "varied_sentences"):
+        monkeypatch.setattr(description, name, lambda truth, rng: (f"New words for {truth.lead}.",))
+    assert make(tmp_path, 2, "--edition", edition) == 0
+    again = tree(tmp_path)
+    changed = {name for name in first if first[name] != again[name]}
+    assert changed == {"metadata.jsonl", "rendered/000000.json", "rendered/000001.json"}
+    new = json.loads((tmp_path / "rendered/000001.json").read_text())
+    assert new.pop("descriptions") == [f"New words for {facts['truth']['lead']}."]
+    facts.pop("descriptions")
+    assert new == facts
+
+
+@pytest.mark.usefixtures("tools")
+def test_damaged_facts_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make(tmp_path, 1) == 0
+    (tmp_path / "rendered/000000.json").write_text('{"truth": {"lead": 3}}')
+    assert make(tmp_path, 1) == 2
+    assert "000000.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tools")

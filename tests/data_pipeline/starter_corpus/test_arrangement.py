@@ -12,6 +12,7 @@ from data_pipeline.starter_corpus.description import (
     tempo_word,
 )
 from data_pipeline.starter_corpus.events import DRUMS
+from data_pipeline.starter_corpus.melody import FIRST_EDITION
 from data_pipeline.starter_corpus.mma import Accompanist
 from data_pipeline.starter_corpus.sounds import fonts, kits, loops
 from data_pipeline.starter_corpus.synthesizer import Synthesizer
@@ -49,6 +50,21 @@ def test_the_second_edition_has_more_of_everything_and_the_first_stays_as_it_is(
         ).encode()
     ).hexdigest()
     assert digest[:16] == "726b50921caaf179"
+
+
+def test_the_second_edition_varies_keys_tempi_and_melodies_widely() -> None:
+    first, second = ([plan(0, number, edition) for number in range(1500)] for edition in (1, 2))
+    keys = Counter((chosen.key.tonic, chosen.key.mode) for chosen in second)
+    assert len(keys) == 24 and max(keys.values()) < 2 * min(keys.values())
+    bands = Counter(chosen.tempo // 10 for chosen in second)
+    assert all(bands[band] >= 0.01 * len(second) for band in range(5, 20))
+    assert len({chosen.numerals for chosen in second}) > 5 * len({chosen.numerals for chosen in first})
+    assert len({chosen.manner for chosen in second}) == len(second)
+    assert {chosen.manner for chosen in first} == {FIRST_EDITION}
+    # Styles of a narrow range of tempi no longer imply it.
+    for genre in ("house", "trance", "techno", "cha-cha"):
+        tempi = [chosen.tempo for chosen in second if chosen.style.genre == genre]
+        assert max(tempi) > 1.3 * min(tempi)
 
 
 def test_a_piece_sounds_as_its_truth_says(accompanist: Accompanist, synthesizer: Synthesizer) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
 import pytest
 
-from data_pipeline.starter_corpus.harmony import Key, progression
+from data_pipeline.starter_corpus.harmony import Key, new_progression, progression
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,19 @@ def test_the_leading_note_replaces_the_seventh_over_a_dominant() -> None:
     assert 8 in key.notes_over(key.chord("V7"))
     assert 7 not in key.notes_over(key.chord("V7"))
     assert 7 in key.notes_over(key.chord("i"))
+
+
+def test_new_progressions_change_chords_only_as_the_examples_do() -> None:
+    examples = ["I V vi IV", "I vi IV V", "vi IV I V", "I IV vi V"]
+    cycles = [[*example.split(), example.split()[0]] for example in examples]
+    changes = {pair for cycle in cycles for pair in pairwise(cycle)}
+    found = set()
+    for seed in range(200):
+        chosen = examples[seed % 4]
+        numerals = new_progression(examples, chosen, random.Random(seed)).split()
+        assert numerals[0] == chosen.split()[0] and len(numerals) == 4 and len(set(numerals)) > 2
+        assert set(pairwise([*numerals, numerals[0]])) <= changes
+        found.add(tuple(numerals))
+    assert len(found) > 2 * len(examples)
+    # Nothing can be varied where every change of chords has one continuation.
+    assert new_progression(["i V i V"], "i V i V", random.Random(0)) == "i V i V"
