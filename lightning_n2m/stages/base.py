@@ -87,8 +87,17 @@ class Stage(DiffusionModule):
             self.network.compile()
 
     def configure_model(self) -> None:
-        """Shard the network over the ranks if the strategy has a device mesh."""
+        """Shard the network over the ranks if the strategy has a device mesh.
+
+        Raises:
+            InputError: if the optimiser needs whole matrices, which a sharded network does not have.
+        """
         if self._device_mesh is not None:
+            if self.optimisation.optimizer == "muon":
+                raise InputError(
+                    "model.optimisation.optimizer muon needs whole matrices, but this strategy shards them; "
+                    "use -c configs/trainer/ddp.yaml, or optimizer adam."
+                )
             shard(self.network, self._device_mesh["data_parallel"])
 
     def build_conditions(
@@ -192,6 +201,7 @@ class Stage(DiffusionModule):
         """Store the stage's name and the settings that the meaning of its output depends on."""
         checkpoint["stage"] = type(self).__name__
         checkpoint["diffusion"] = self._diffusion_settings()
+        checkpoint["optimizer"] = self.optimisation.optimizer
 
     def _diffusion_settings(self) -> dict[str, str | float]:
         """Prediction, noise schedule and scaling of the target."""
@@ -227,6 +237,12 @@ class Stage(DiffusionModule):
                     f"The checkpoint's network has another shape: {name} is {saved.get(name, 'missing')} "
                     f"there, but {built.get(name, 'missing')} by the config; {remedy}"
                 )
+        optimizer = checkpoint.get("optimizer", "adam")
+        if optimizer != self.optimisation.optimizer:
+            raise InputError(
+                f"The checkpoint was trained with {optimizer}, but model.optimisation.optimizer "
+                f"is {self.optimisation.optimizer}; {remedy}"
+            )
         settings = self._diffusion_settings()
         for name, value in checkpoint.get("diffusion", {}).items():
             if settings.get(name) != value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,41 +13,64 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.sampler import Method
 from lightning_n2m.diffusion.steps import step_times
-from lightning_n2m.errors import check_range
+from lightning_n2m.errors import InputError, check_range
+from lightning_n2m.stages.muon import MuonWithAdam, split_parameters
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Adam with warm-up and cosine decay (section 4.1), counted in optimiser steps.
+    """Optimiser and learning rate, counted in optimiser steps; by default as in section 4.1.
 
     Args:
         learning_rate: Peak rate.
         betas: Adam's decay rates.
         warmup_steps: Steps of linear rise.
-        total_steps: Step at which the cosine ends at zero. Not taken from the trainer: the paper sets
+        total_steps: Step at which the rate reaches zero. Not taken from the trainer: the paper sets
             2.5M steps and stops long before. A training beyond it is refused.
+        decay_steps: Length of the decay at the end: the rate is constant until ``total_steps - decay_steps``
+            and then falls as ``1 - sqrt`` (Hägele et al. 2024). Any checkpoint of the constant part can be
+            decayed, so that the length of a training need not be known in advance; 0 never decays. The
+            cosine over all steps, as in the paper, when null.
+        optimizer: ``adam``, or ``muon`` for matrices and convolution kernels with Adam for the rest.
+            Deviation: the paper trains with Adam.
+        momentum: Momentum of Muon.
     """
 
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = 10_000
     total_steps: int = 2_500_000
+    decay_steps: int | None = None
+    optimizer: Literal["adam", "muon"] = "adam"
+    momentum: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         check_range("optimisation.learning_rate", self.learning_rate, 0, 10)
         check_range("optimisation.warmup_steps", self.warmup_steps, 0, 10**9)
         check_range("optimisation.total_steps", self.total_steps, 1, 10**12)
+        check_range("optimisation.momentum", self.momentum, 0, 1)
         for beta in self.betas:
             check_range("optimisation.betas", beta, 0, 1)
+        if self.decay_steps is not None and not 0 <= self.decay_steps <= self.total_steps:
+            raise InputError(
+                f"optimisation.decay_steps is {self.decay_steps}, but optimisation.total_steps is "
+                f"{self.total_steps}; give a number from 0 to total_steps."
+            )
 
     def factor(self, step: int) -> float:
         """Share of the peak rate at an optimiser step."""
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        if self.decay_steps is None:
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        decayed = max(0, step - (self.total_steps - self.decay_steps))
+        return rise * (1 - math.sqrt(min(1.0, decayed / max(1, self.decay_steps))))
 
     def build(self, network: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimiser and schedule; the schedule advances after every optimiser step."""
+        if self.optimizer == "muon":
+            muon = MuonWithAdam(*split_parameters(network), self.learning_rate, self.betas, self.momentum)
+            return muon, LambdaLR(muon, self.factor)
         # The fused kernel makes one pass over each weight and its moments instead of a dozen.
         optimizer = torch.optim.Adam(
             network.parameters(), lr=self.learning_rate, betas=self.betas, fused=True
