@@ -16,6 +16,8 @@ from lightning_n2m.audio.io import write
 from lightning_n2m.cascade import MAX_SECONDS, Cascade
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.package_files import find_recipe, recipe_names
+from lightning_n2m.remote.bundles import find_bundles, join_url
+from lightning_n2m.storage import is_url
 from lightning_n2m.yaml_reader import read_yaml
 
 ROUTES = {"spectrogram": "spectrogram_vocoder", "waveform": "waveform_cascader"}
@@ -133,8 +135,8 @@ def from_pretrained(
 
     Args:
         model: ``spectrogram`` or ``waveform`` for the starter weights of that route; a cascade config such
-            as those of ``configs/cascade``; or a folder that holds the folders of the stages, named as in
-            ``pretrained``.
+            as those of ``configs/cascade``; or a folder or URL (``hf://org/name``, ``https://...``) that
+            holds the folders of the stages, named as in ``pretrained``.
         device: Where it runs, for instance ``cuda:1``; a GPU where there is one when none is given.
         settings: Settings of the cascade that replace those of the config, for instance
             ``generator={"num_steps": 25, "guidance": 4.0}`` or ``super_resolution=None``.
@@ -165,9 +167,13 @@ def from_pretrained(
 
 def _cascade_arguments(model: str) -> dict[str, Any]:
     """Arguments of `Cascade` by the name of a route, from a config or from a folder of stages."""
+    if is_url(model):
+        names = [f"{route}_generator" for route in ROUTES] + [*ROUTES.values(), "super_resolution"]
+        stages = {name: join_url(model, name) for name in find_bundles(model, names)}
+        return _stages_of(model, stages)
     folder = Path(model)
     if folder.is_dir():
-        return _stages_of(folder)
+        return _stages_of(model, {path.name: str(path) for path in folder.iterdir() if path.is_dir()})
     recipe = find_recipe(f"cascade/{model}.yaml" if model in ROUTES else model)
     if recipe is None:
         raise InputError(
@@ -184,17 +190,22 @@ def _cascade_arguments(model: str) -> dict[str, Any]:
     return dict(arguments)
 
 
-def _stages_of(folder: Path) -> dict[str, Any]:
-    """The stages of one route that lie in a folder; the spectrogram route where both do."""
+def _stages_of(place: str, stages: Mapping[str, str]) -> dict[str, Any]:
+    """The stages of one route; the spectrogram route where both are complete.
+
+    Args:
+        place: The folder of all stages, for messages.
+        stages: Folder or URL of each stage by its name.
+    """
     for route, refiner in ROUTES.items():
-        if (folder / f"{route}_generator").is_dir() and (folder / refiner).is_dir():
-            upsampler = folder / "super_resolution"
+        if f"{route}_generator" in stages and refiner in stages:
+            upsampler = stages.get("super_resolution")
             return {
-                "generator": {"folder": str(folder / f"{route}_generator")},
-                "refiner": {"folder": str(folder / refiner)},
-                "super_resolution": {"folder": str(upsampler)} if upsampler.is_dir() else None,
+                "generator": {"folder": stages[f"{route}_generator"]},
+                "refiner": {"folder": stages[refiner]},
+                "super_resolution": {"folder": upsampler} if upsampler else None,
             }
     raise InputError(
-        f"{folder} holds no stages; it needs spectrogram_generator and spectrogram_vocoder, or "
+        f"{place} holds no stages; it needs spectrogram_generator and spectrogram_vocoder, or "
         "waveform_generator and waveform_cascader."
     )

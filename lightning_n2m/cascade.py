@@ -35,7 +35,7 @@ class StageRun:
     """Which stage to run, with sampling settings that replace those of the stage's own config.
 
     Args:
-        folder: Folder of the trained stage.
+        folder: Folder or URL of the trained stage.
         num_steps: Number of steps.
         guidance: Guidance scale.
         step_schedule: Step list, by name.

@@ -1,8 +1,10 @@
-"""Recipes and starter weights that come with the project, found from any working folder."""
+"""Recipes and starter weights that come with the project, and stage folders at URLs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from lightning_n2m.storage import is_url
 
 _PACKAGE = Path(__file__).resolve().parent
 # An installed package carries configs/ itself; in a checkout it lies beside the package, as pretrained/ does.
@@ -38,17 +40,26 @@ def recipe_names(folder: str) -> list[str]:
     return []
 
 
-def find_stage_folder(name: str) -> Path:
-    """A stage folder by its path, or that of the starter's weights in a checkout of the project.
+def find_stage_folder(name: str | Path) -> Path:
+    """A stage folder by its path or URL, or that of the starter's weights in a checkout of the project.
 
     Args:
-        name: A path; ``pretrained/x`` is also found from another working folder.
+        name: A path; ``pretrained/x`` is also found from another working folder. Or a URL, which is
+            downloaded into the cache, see `lightning_n2m.remote.bundles.fetch_bundle`.
 
     Returns:
-        The folder; ``name`` itself where there is none.
+        The folder; the path itself where there is none.
+
+    Raises:
+        InputError: if the URL gives no bundle.
     """
+    if is_url(name):
+        # Imported late: most commands contact no server.
+        from lightning_n2m.remote.bundles import fetch_bundle
+
+        return fetch_bundle(str(name))
     path = Path(name)
-    checkout = _PACKAGE.parent / name
-    if not path.exists() and name.startswith("pretrained/") and checkout.is_dir():
+    checkout = _PACKAGE.parent / path
+    if not path.exists() and str(name).startswith("pretrained/") and checkout.is_dir():
         return checkout
     return path

@@ -21,22 +21,26 @@ def export(args: Sequence[str]) -> None:
         InputError: if an option is wrong, or the folder does not hold a run.
     """
     parser = CommandParser("export", DESCRIPTION)
-    parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="folder of a run that 'fit' wrote")
+    parser.add_argument(
+        "run", metavar="RUN_FOLDER", help="folder of a run that 'fit' wrote, or the URL of a bundle"
+    )
     parser.add_argument("output", type=Path, metavar="OUT_FOLDER", help="folder of the bundle")
     parser.add_argument(
         "--best", action="store_true", help="the checkpoint with the best validation loss, not the last one"
     )
     options = parser.parse_args(args)
 
+    from lightning_n2m.package_files import find_stage_folder
     from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
     save: Callable[..., Path] = save_stage
-    config = read_config(options.run)
+    run = find_stage_folder(options.run)
+    config = read_config(run)
     if str(config["class_path"]).startswith("lightning_n2m.mulan."):
         from lightning_n2m.mulan.bundle import save_towers
 
         save = save_towers
-    bundle = save(options.run, options.output, checkpoint=BEST if options.best else LAST)
+    bundle = save(run, options.output, checkpoint=BEST if options.best else LAST)
     print(f"{bundle} holds the averaged weights and the config of {options.run}.")
     if save is save_stage:
         name = str(config["class_path"]).rpartition(".")[2]

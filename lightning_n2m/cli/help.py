@@ -59,7 +59,7 @@ where:
   --output.format FORMAT  wav or flac                                        (default: wav)
 
 how (generator may be refiner or super_resolution; default: the stage's own):
-  --model.generator.folder FOLDER     what 'export' or 'fit' wrote
+  --model.generator.folder FOLDER     what 'export' or 'fit' wrote, or its URL (hf://ORG/NAME, https://...)
   --model.generator.num_steps N       number of network steps
   --model.generator.guidance W        guidance scale
   --model.generator.method METHOD     ancestral, ddim, dpm++2m, sde-dpm++2m
@@ -85,7 +85,7 @@ training:
   --trainer.max_steps N            optimiser steps
   --trainer.val_check_interval N   steps between two validations
   --ckpt_path last                 resume the run in RUN
-  --weights FOLDER                 start from the weights of another run or bundle
+  --weights FOLDER                 start from the weights of another run or bundle, also by URL
   --model.optimisation.learning_rate R
   --model.seed N                   seed of crops, captions, times and noise
   --checkpoint.every_n_train_steps N

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.bundle import load_towers
 from lightning_n2m.mulan.clap import Clap
 from lightning_n2m.mulan.joint import JointModel
 from lightning_n2m.mulan.muq import MuQMuLan
+from lightning_n2m.package_files import find_stage_folder
 
 
 def load_joint(place: str) -> JointModel:
     """Load a joint model, ready to embed.
 
     Args:
-        place: A folder that ``export`` wrote, or that of a run, for our own two towers; a folder or hub name
-            of CLAP (`transformers.ClapModel`); ``muq:`` and a folder or hub name for MuQ-MuLan.
+        place: A folder that ``export`` wrote, its URL, or that of a run, for our own two towers; a folder or
+            hub name of CLAP (`transformers.ClapModel`); ``muq:`` and a folder or hub name for MuQ-MuLan.
 
     Raises:
         InputError: if there is no such model, or its weights are missing.
     """
     if place.startswith("muq:"):
         return MuQMuLan(place.removeprefix("muq:"))
-    folder = Path(place)
+    folder = find_stage_folder(place)
     if (folder / "config.yaml").is_file():
         return load_towers(folder)
     if not folder.is_dir():

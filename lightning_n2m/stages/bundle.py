@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.resampling import widen_kernels
+from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle_config import check_config
 from lightning_n2m.stages.bundle_weights import (
@@ -56,12 +57,12 @@ def load_stage(folder: str | Path) -> Stage:
     """Build a stage from its config and load its (averaged) weights, ready to generate.
 
     Args:
-        folder: What ``export`` wrote, or the folder of a run.
+        folder: What ``export`` wrote, the folder of a run, or the URL of a bundle.
 
     Raises:
         InputError: if the folder lacks config or weights, either is damaged, or they do not belong together.
     """
-    folder = Path(folder)
+    folder = find_stage_folder(folder)
     config, weights = read_bundle(folder, lambda config: build_stage(config).network)
     stage = build_stage(config)
     if not _load_weights(stage, weights):
@@ -76,7 +77,7 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
 
     Args:
         stage: The stage.
-        folder: What ``export`` wrote, or the folder of a run.
+        folder: What ``export`` wrote, the folder of a run, or the URL of a bundle.
 
     Raises:
         InputError: if it is no stage, there are no weights, or they are of a network of another shape.
@@ -85,7 +86,7 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
         raise InputError(
             f"--weights is for the stages of a cascade, not for {type(stage).__name__}; remove it."
         )
-    if not _load_weights(stage, widen_kernels(read_weights(Path(folder)), stage.network)):
+    if not _load_weights(stage, widen_kernels(read_weights(find_stage_folder(folder)), stage.network)):
         raise InputError(
             f"--weights {folder}: its network has another shape than this config's; take over its config, or "
             "begin without its weights."
@@ -104,7 +105,7 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     """Write the averaged weights of a run and its config as a bundle.
 
     Args:
-        run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``.
+        run: Folder of a run, with ``config.yaml`` and ``checkpoints/last.ckpt``; or a bundle, or its URL.
         folder: Where to write; a bundle that is there is replaced only when the new one is complete.
         half: Store weights in 16 bits, except a tensor that exceeds their range.
         checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
@@ -112,7 +113,7 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     Raises:
         InputError: if the run lacks config or checkpoint, or they do not belong together.
     """
-    run, folder = Path(run), Path(folder)
+    run, folder = find_stage_folder(run), Path(folder)
     config = read_config(run)
     weights = read_weights(run, checkpoint=checkpoint)
     build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
