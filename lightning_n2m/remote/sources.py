@@ -20,7 +20,7 @@ from lightning_n2m.remote.http_client import (
 from lightning_n2m.storage import filesystem
 
 # fsspec knows many more, among them some that run commands or read local files.
-OBJECT_STORES = {"s3": "s3", "gs": "gs", "gcs": "gs", "memory": ""}
+OBJECT_STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "memory": "fsspec"}  # and their packages
 _PIN = re.compile(r"sha256=([0-9a-f]{64})")
 
 
@@ -175,10 +175,10 @@ class ObjectStoreSource:
         try:
             self.system, self.path = filesystem(self.url)
         except InputError as error:
-            extra = OBJECT_STORES[protocol]
+            package = OBJECT_STORES[protocol]
             raise InputError(
-                f"{url} needs a package that is not installed; install it with pip install "
-                f"'lightning_n2m[{extra}]'."
+                f"{url} needs the package {package}, which is not installed; install it with pip install "
+                f"{package}."
             ) from error
 
     def find(self, name: str) -> RemoteFile | None:
