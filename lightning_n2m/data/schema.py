@@ -273,7 +273,8 @@ class Batch(TypedDict):
 
     ``audio`` is ``(b, 1, t)`` at the stage's rate; a stage that trains on log-mels gets ``mel``,
     ``(b, channels, frames)``, in its place. ``number`` ``(b,)`` counts samples over the whole
-    training and over all ranks: every random draw of a sample follows from it.
+    training and over all ranks: every random draw of a sample follows from it. ``stream`` and ``position``
+    ``(b,)`` are its place in the stream that it was read from, which belongs to one rank and worker.
     """
 
     audio: NotRequired[Tensor]
@@ -281,3 +282,13 @@ class Batch(TypedDict):
     caption: list[str]
     key: list[str]
     number: Tensor
+    stream: NotRequired[Tensor]
+    position: NotRequired[Tensor]
+
+
+def stream_positions(batch: Batch) -> tuple[list[int], list[int]]:
+    """Stream of each sample of a batch, and its position there; without streams, one with the numbers."""
+    if "stream" in batch:
+        return batch["stream"].tolist(), batch["position"].tolist()
+    numbers = batch["number"].tolist()
+    return [0] * len(numbers), numbers

@@ -98,7 +98,8 @@ class TrainingStream(IterableDataset):
         orders = [self._mixture(total, number).clips(position) for number in numbers]
         while True:
             for number, clips in zip(numbers, orders, strict=True):
-                yield self.decoder(next(clips), position * total + number)
+                example = self.decoder(next(clips), position * total + number)
+                yield example | {"stream": number, "position": position}
             position += 1
 
     def _mixture(self, total: int, number: int) -> Mixture:

@@ -16,6 +16,7 @@ from lightning_n2m.diffusion.prediction import (
     to_denoised,
 )
 from lightning_n2m.diffusion.schedule import Schedule
+from lightning_n2m.errors import check_range
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,12 +37,19 @@ class Objective:
         prediction: Output of the network. The paper predicts ``epsilon``; the default ``v`` is well scaled at
             both ends of the schedule.
         weight: Weight of the squared error of epsilon, converted exactly to the prediction.
+        min_snr_gamma: Upper limit of the weight ``min_snr``.
     """
 
     def __init__(
-        self, schedule: Schedule, prediction: Prediction = "v", weight: Weight = "simplified"
+        self,
+        schedule: Schedule,
+        prediction: Prediction = "v",
+        weight: Weight = "simplified",
+        min_snr_gamma: float = 5.0,
     ) -> None:
+        check_range("objective.min_snr_gamma", min_snr_gamma, 1e-6, 1e6)
         self.schedule, self.prediction, self.weight = schedule, prediction, weight
+        self.min_snr_gamma = min_snr_gamma
 
     def loss(self, network: Network, x0: Tensor, t: Tensor, noise: Tensor) -> Loss:
         """Add noise to ``x0`` at times ``t`` and compute the loss of the network's output (section 3.1).
@@ -56,7 +64,8 @@ class Objective:
         output = network(level.diffuse(x0, noise), t)
         target = prediction_target(self.prediction, x0, noise, level)
         error = (output.float() - target).square().flatten(1).mean(1)
-        return Loss(loss_weight(self.weight, self.prediction, level).flatten() * error, error)
+        weight = loss_weight(self.weight, self.prediction, level, self.min_snr_gamma)
+        return Loss(weight.flatten() * error, error)
 
     def denoise(self, network: Network, x_t: Tensor, t: Tensor) -> Denoised:
         """Estimates of data and noise in ``x_t`` ``(b, c, t)`` at times ``(b,)``."""

@@ -6,16 +6,18 @@ Given x_t, they are affine functions of each other:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_n2m.diffusion.schedule import NoiseLevel
 
 Prediction = Literal["v", "epsilon", "x0"]
-Weight = Literal["simplified", "sigma", "velocity"]
+Weight = Literal["simplified", "sigma", "velocity", "min_snr"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,27 @@ def to_denoised(kind: Prediction, output: Tensor, x_t: Tensor, level: NoiseLevel
     return Denoised(level.alpha * x_t - level.sigma * output, level.sigma * x_t + level.alpha * output)
 
 
-def loss_weight(weight: Weight, kind: Prediction, level: NoiseLevel) -> Tensor:
+def loss_weight(weight: Weight, kind: Prediction, level: NoiseLevel, min_snr_gamma: float = 5.0) -> Tensor:
     """Weight of the squared error of the network's output, ``(b, 1, 1)``.
 
     The weights are defined on the error of epsilon (section 3.1 of the paper): ``simplified`` 1,
     ``sigma`` sigma_t^2. From ``eps^ - eps = alpha (v^ - v) = -(alpha / sigma) (x0^ - x0)`` follows
     the exact factor for the other predictions. ``velocity`` is not in the paper: 1 / alpha_t^2, which is
-    the squared error of v, so that the noisiest times keep their weight when v is predicted.
+    the squared error of v, so that the noisiest times keep their weight when v is predicted. ``min_snr`` is
+    not in the paper either: min(SNR, gamma) on the error of x0 (Hang et al. 2023), for each prediction.
+
+    Args:
+        weight: Which weight.
+        kind: What the network predicts.
+        level: Noise level of each sample.
+        min_snr_gamma: Largest weight of the error of x0, for ``min_snr``.
     """
+    if weight == "min_snr":
+        # The weight of the error of x0 is exp(min(ln SNR, ln gamma)). On the error of v, which is
+        # -(x0^ - x0) / sigma, it is sigma^2 times that; on the error of epsilon, 1 / SNR times.
+        capped = level.log_snr.clamp(max=math.log(min_snr_gamma))
+        converted = {"epsilon": -level.log_snr, "v": F.logsigmoid(-level.log_snr), "x0": 0 * capped}
+        return torch.exp(capped + converted[kind])
     alpha2, sigma2 = torch.sigmoid(level.log_snr), torch.sigmoid(-level.log_snr)
     # Simplified terms: alpha^2 / alpha^2 would be 0 / 0 where float32 underflows.
     factor = {

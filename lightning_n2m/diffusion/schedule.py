@@ -59,7 +59,24 @@ class Schedule(ABC):
         Computed in float64: near t = 1 the angle of the cosine schedule is within 5e-5 of pi/2, where
         float32 has only three correct digits.
         """
-        return (self.unshifted_log_snr(t.double()) + self.shift).float()
+        return self.exact_log_snr(t).float()
+
+    def exact_log_snr(self, t: Tensor) -> Tensor:
+        """Log-SNR at times ``t`` of any shape, in float64."""
+        return self.unshifted_log_snr(t.double()) + self.shift
+
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """Times in [0, 1] with this log-SNR, of any shape, in float64: the inverse of `log_snr`.
+
+        By bisection, since the log-SNR falls with time; values outside the schedule give 0 or 1.
+        """
+        low = torch.zeros_like(log_snr, dtype=torch.float64)
+        high = torch.ones_like(low)
+        for _ in range(53):  # The digits of float64.
+            middle = (low + high) / 2
+            is_later = self.exact_log_snr(middle) > log_snr
+            low, high = torch.where(is_later, middle, low), torch.where(is_later, high, middle)
+        return (low + high) / 2
 
     def at(self, t: Tensor) -> NoiseLevel:
         """Noise level of each sample, for times ``(b,)``."""

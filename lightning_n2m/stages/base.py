@@ -13,8 +13,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lightning_n2m.data.schema import Batch
-from lightning_n2m.errors import InputError
+from lightning_n2m.data.schema import Batch, stream_positions
+from lightning_n2m.diffusion.coupling import complete_groups, couple
+from lightning_n2m.diffusion.times import TimeSampling
+from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.result import GeneratedClip
@@ -52,6 +54,10 @@ class Stage(DiffusionModule):
         validation_times: Diffusion times at which validation measures the loss.
         seed: Seed of all random numbers of a training sample.
         compile: Compile the network for training.
+        times: Distribution of the diffusion times.
+        transport_group: Samples in a group within which noise is assigned to data by optimal transport
+            (`lightning_n2m.diffusion.coupling`), for groups as in ``times.strata``; 1 for independent
+            noise, as in the paper.
         kwargs: See `DiffusionModule`.
     """
 
@@ -62,11 +68,15 @@ class Stage(DiffusionModule):
         validation_times: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
         seed: int = 0,
         compile: bool = False,
+        times: TimeSampling = TimeSampling(),
+        transport_group: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.optimisation, self.text_dropout, self.seed = optimisation, text_dropout, seed
         self.validation_times = tuple(validation_times)
+        check_range("transport_group", transport_group, 1, 4096)
+        self.times, self.transport_group = times, transport_group
         self.compile_network = compile
         self.batch_losses: list[BatchLosses] = []
 
@@ -134,10 +144,15 @@ class Stage(DiffusionModule):
         # Shards may hold log-mels that were computed ahead.
         target = batch["mel"] if "mel" in batch else self.target(batch["audio"])
         x0 = self.to_x0(target)
-        t = rng.uniform()
+        streams, positions = stream_positions(batch)
+        uniform = self.times.stratify(rng.uniform(), self.seed, streams, positions)
+        t = self.times.times(uniform, self.objective.schedule)
         conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
         network = functools.partial(self.network, conditions=conditions)
-        loss = self.objective.loss(network, x0, t, rng.normal(*x0.shape[1:]))
+        noise = rng.normal(*x0.shape[1:])
+        if self.transport_group > 1:
+            noise = couple(x0, noise, complete_groups(streams, positions, self.transport_group))
+        loss = self.objective.loss(network, x0, t, noise)
         value = loss.weighted.mean()
         self.batch_losses.append(BatchLosses(batch, t, loss.weighted.detach(), loss.plain.detach()))
         self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))

@@ -67,8 +67,16 @@ class Optimisation:
         return rise * (1 - math.sqrt(min(1.0, decayed / max(1, self.decay_steps))))
 
     def build(self, network: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimiser and schedule; the schedule advances after every optimiser step."""
+        """Optimiser and schedule; the schedule advances after every optimiser step.
+
+        Raises:
+            InputError: if the installed PyTorch lacks the optimiser.
+        """
         if self.optimizer == "muon":
+            if not hasattr(torch.optim, "Muon"):
+                raise InputError(
+                    f"model.optimisation.optimizer muon needs PyTorch 2.9, not {torch.__version__}; update."
+                )
             muon = MuonWithAdam(*split_parameters(network), self.learning_rate, self.betas, self.momentum)
             return muon, LambdaLR(muon, self.factor)
         # The fused kernel makes one pass over each weight and its moments instead of a dozen.

@@ -59,7 +59,10 @@ def weighted(kind, weight, estimate, truth, level):
     return (loss_weight(weight, kind, level) * error.square()).flatten(1).mean(1)
 
 
-@pytest.mark.parametrize("weight", ["simplified", "sigma", "velocity"])
+WEIGHTS = ["simplified", "sigma", "velocity", "min_snr"]
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
 def test_the_loss_of_an_estimate_does_not_depend_on_the_prediction(weight, level, pair):
     x0, noise = pair
     x_t = level.diffuse(x0, noise)
@@ -79,8 +82,20 @@ def test_weights_are_those_of_the_paper_on_the_error_of_epsilon(level):
     torch.testing.assert_close(loss_weight("velocity", "v", level), torch.ones_like(sigma))
 
 
+def test_min_snr_is_the_weight_of_hang_et_al(level):
+    """Hang et al. 2023: min(SNR, gamma) for x0, divided by SNR for epsilon and by SNR + 1 for v."""
+    snr = (level.alpha / level.sigma) ** 2
+    for gamma in (1.0, 5.0):
+        capped = snr.clamp(max=gamma)
+        expected = {"x0": capped, "epsilon": capped / snr, "v": capped / (snr + 1)}
+        for kind, weight in expected.items():
+            torch.testing.assert_close(
+                loss_weight("min_snr", kind, level, gamma), weight, rtol=1e-4, atol=1e-9
+            )
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("weight", ["simplified", "sigma", "velocity"])
+@pytest.mark.parametrize("weight", WEIGHTS)
 def test_weights_are_finite_at_both_ends(kind, weight):
     for schedule in SCHEDULES:
         ends = loss_weight(weight, kind, schedule.at(torch.tensor([0.0, 1.0])))

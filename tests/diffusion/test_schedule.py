@@ -125,3 +125,10 @@ def test_diffusion_mixes_signal_and_noise_of_each_sample_at_its_own_level():
     torch.testing.assert_close(mixed[0], x0[0], atol=1e-3, rtol=0)
     torch.testing.assert_close(mixed[1], (x0[1] + noise[1]) / math.sqrt(2))
     torch.testing.assert_close(mixed[2], noise[2], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("schedule", [CosineSchedule(), CosineSchedule(shift=3.0), LinearSchedule()])
+def test_the_time_of_a_log_snr_is_the_inverse(schedule):
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    torch.testing.assert_close(schedule.time_of(schedule.exact_log_snr(t)), t, atol=1e-9, rtol=0)
+    assert schedule.time_of(torch.tensor([1e3, -1e3])).tolist() == pytest.approx([0, 1])

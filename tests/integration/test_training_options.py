@@ -17,6 +17,12 @@ TRAINING = ROOT / "configs" / "training"
 QUICK = ["--samples.clips=0", "--trainer.val_check_interval=100"]
 OPTIONS = {
     "muon": [f"--config={TRAINING / 'muon.yaml'}"],
+    "draws": [
+        "--model.times.strata=4",
+        "--model.times.distribution=logit_normal",
+        "--model.transport_group=2",
+        f"--config={TRAINING / 'min_snr.yaml'}",
+    ],
 }
 
 
