@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.audio.io import write
-from lightning_n2m.cascade import MAX_SECONDS, Cascade
+from lightning_n2m.cascade import MAX_SECONDS, Cascade, replace_sampling
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.package_files import find_recipe, recipe_names
 from lightning_n2m.remote.bundles import find_bundles, join_url
+from lightning_n2m.stages.result import StageProgress
 from lightning_n2m.storage import is_url
 from lightning_n2m.yaml_reader import read_yaml
 
+STAGES = ("generator", "refiner", "super_resolution")
 ROUTES = {"spectrogram": "spectrogram_vocoder", "waveform": "waveform_cascader"}
 
 
@@ -31,10 +34,12 @@ class GeneratedAudio:
         samples: float32, nominally in [-1, 1]: ``(channels, time)`` for one clip, ``(n, channels, time)`` for
             several.
         sample_rate: In Hz.
+        records: For each clip, all that decides it: the line that `predict` writes to the manifest.
     """
 
     samples: np.ndarray
     sample_rate: int
+    records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the clips as sound files, which appear under their names only when they are complete.
@@ -85,6 +90,8 @@ class TextToMusic:
         variations: int = 1,
         batch_size: int = 4,
         progress: bool = False,
+        sampling: Mapping[str, Mapping[str, Any]] | None = None,
+        observe: Callable[[StageProgress], None] | None = None,
     ) -> GeneratedAudio:
         """Generate music. A clip follows from its prompt, seed, length and variation.
 
@@ -96,6 +103,10 @@ class TextToMusic:
             variations: Clips of each prompt, of different noise.
             batch_size: Clips generated in one batch.
             progress: Show the progress on standard error.
+            sampling: Sampler settings of this call by stage, for instance
+                ``{"generator": {"num_steps": 25, "guidance": 4.0}}``.
+            observe: Called after each step of each stage, and with the output of each stage. An exception
+                that it raises ends the generation.
 
         Returns:
             One clip ``(channels, time)`` for one prompt with one variation; otherwise
@@ -115,14 +126,37 @@ class TextToMusic:
         cascade.seed, cascade.negative, cascade.progress = seed, negative, progress
         items = [(text.strip(), number) for text in texts for number in range(variations)]
         clips = []
-        with torch.inference_mode():
+        with torch.inference_mode(), self._sampling(sampling or {}):
             for start in range(0, len(items), batch_size):
                 batch = items[start : start + batch_size]
-                audio = cascade.generate([text for text, _ in batch], [n for _, n in batch], length)
+                audio = cascade.generate(
+                    [text for text, _ in batch], [n for _, n in batch], length, observe=observe
+                )
                 clips.append(audio.float().cpu())
+            records = tuple(
+                {**cascade.record({"prompt": text, "variation": number}), "seconds": length}
+                for text, number in items
+            )
         samples = torch.cat(clips).numpy()
         is_single = isinstance(prompts, str) and variations == 1
-        return GeneratedAudio(samples[0] if is_single else samples, cascade.sample_rate)
+        return GeneratedAudio(samples[0] if is_single else samples, cascade.sample_rate, records)
+
+    @contextmanager
+    def _sampling(self, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+        """Sampler settings that hold inside the block."""
+        stages: dict[str, Any] = dict(zip(STAGES, self.cascade.stages, strict=False))
+        unknown = settings.keys() - stages.keys()
+        if unknown:
+            raise InputError(f"sampling: there is no stage '{min(unknown)}'; give {', '.join(stages)}.")
+        original = {name: stages[name].sampling for name in settings}
+        changed = {name: replace_sampling(original[name], values) for name, values in settings.items()}
+        try:
+            for name, value in changed.items():
+                stages[name].sampling = value
+            yield
+        finally:
+            for name, value in original.items():
+                stages[name].sampling = value
 
 
 def from_pretrained(

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,7 +26,8 @@ from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage
 from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution, WaveformCascader
 from lightning_n2m.stages.generators import SpectrogramGenerator, WaveformGenerator
-from lightning_n2m.stages.result import GeneratedClip
+from lightning_n2m.stages.result import GeneratedClip, StageProgress
+from lightning_n2m.stages.settings import Sampling
 
 MAX_SECONDS = 3600.0
 
@@ -69,15 +71,29 @@ class StageRun:
                 "run the command in a clone of the project, which holds the starter weights ('git clone')."
             )
         stage = load_stage(folder)
-        replaced = {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None and name not in ("folder", "guidance")
-        }
-        if self.guidance is not None:
-            replaced["guidance"] = dataclasses.replace(stage.sampling.guidance, scale=self.guidance)
-        stage.sampling = dataclasses.replace(stage.sampling, **replaced)
+        settings = dataclasses.asdict(self)
+        del settings["folder"]
+        stage.sampling = replace_sampling(stage.sampling, settings)
         return stage
+
+
+def replace_sampling(sampling: Sampling, settings: Mapping[str, Any]) -> Sampling:
+    """Sampler settings in which some are replaced.
+
+    Args:
+        sampling: The settings of a stage.
+        settings: Fields of `Sampling` by name, with the guidance scale as ``guidance``; null keeps a value.
+
+    Raises:
+        InputError: if a value is out of range, or there is no such setting.
+    """
+    replaced = {name: value for name, value in settings.items() if value is not None}
+    if "guidance" in replaced:
+        replaced["guidance"] = dataclasses.replace(sampling.guidance, scale=replaced["guidance"])
+    unknown = replaced.keys() - {field.name for field in dataclasses.fields(sampling)}
+    if unknown:
+        raise InputError(f"There is no sampler setting '{min(unknown)}'; give num_steps, guidance or method.")
+    return dataclasses.replace(sampling, **replaced)
 
 
 class Cascade(LightningModule):
@@ -185,6 +201,7 @@ class Cascade(LightningModule):
         numbers: list[int],
         seconds: float | None = None,
         stages: int | None = None,
+        observe: Callable[[StageProgress], None] | None = None,
     ) -> Tensor:
         """Music for prompts, ``(b, 1, seconds * rate of the last stage)``.
 
@@ -194,6 +211,8 @@ class Cascade(LightningModule):
                 independent of the rest of the batch.
             seconds: Length, if not the cascade's own.
             stages: How many stages to run; all when null.
+            observe: Called after each step, and with the output of each stage. What it raises ends the
+                generation.
 
         Raises:
             InputError: if a stage generates NaN or infinite samples.
@@ -201,14 +220,14 @@ class Cascade(LightningModule):
         length = self.seconds if seconds is None else seconds
         if self._running is not None:
             try:
-                return self._run_stages(prompts, numbers, length, stages, self._running)
+                return self._run_stages(prompts, numbers, length, stages, self._running, observe)
             except BaseException:
                 self._end_progress()
                 raise
         if not self.progress:
-            return self._run_stages(prompts, numbers, length, stages, None)
+            return self._run_stages(prompts, numbers, length, stages, None, observe)
         with self._new_progress(1, len(prompts), length, stages) as progress:
-            return self._run_stages(prompts, numbers, length, stages, progress)
+            return self._run_stages(prompts, numbers, length, stages, progress, observe)
 
     def _run_stages(
         self,
@@ -217,20 +236,30 @@ class Cascade(LightningModule):
         seconds: float,
         stages: int | None,
         progress: SamplingProgress | None,
+        observe: Callable[[StageProgress], None] | None,
     ) -> Tensor:
         signal: Tensor | None = None
-        for number, stage in enumerate(self._row[:stages]):
+        row = self._row[:stages]
+        for number, stage in enumerate(row):
             name = type(stage).__name__
             if progress is not None:
                 progress.start_stage(number)
             rng = PerSampleGenerator(f"{self.seed} {name}", numbers, self.device)
-            report = None if progress is None else progress.step
+
+            def report(done: int, total: int, number: int = number, stage: Stage = stage) -> None:
+                if progress is not None:
+                    progress.step(done, total)
+                if observe is not None:
+                    observe(StageProgress(stage, number, len(row), done, total))
+
             signal = stage.generate(prompts, seconds, rng, signal, self.negative, report)
             if not torch.isfinite(signal).all():
                 raise InputError(
                     f"{name} generated NaN or infinite samples, and nothing was written; use other weights, "
                     "or --trainer.precision 32-true."
                 )
+            if observe is not None:
+                observe(StageProgress(stage, number, len(row), 1, 1, signal))
         if progress is not None:
             progress.end_batch(len(prompts))
         assert signal is not None
@@ -256,14 +285,18 @@ class Cascade(LightningModule):
             "stages": [dict(stage) for stage in self._stage_records],
         }
 
-    @functools.cached_property
+    @property
     def _stage_records(self) -> list[dict[str, Any]]:
         return [
-            {
-                "stage": type(stage).__name__,
-                "weights": fingerprint(tensor for _, tensor in sorted(stage.network.state_dict().items())),
-                **dataclasses.asdict(stage.sampling),
-            }
+            {"stage": type(stage).__name__, "weights": weights, **dataclasses.asdict(stage.sampling)}
+            for stage, weights in zip(self._row, self._weights, strict=True)
+        ]
+
+    @functools.cached_property
+    def _weights(self) -> list[str]:
+        """Fingerprint of the weights of each stage."""
+        return [
+            fingerprint(tensor for _, tensor in sorted(stage.network.state_dict().items()))
             for stage in self._row
         ]
 

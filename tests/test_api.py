@@ -15,6 +15,7 @@ from lightning_n2m.api import GeneratedAudio, TextToMusic
 from lightning_n2m.audio.io import read
 from lightning_n2m.cascade import Cascade, StageRun
 from lightning_n2m.errors import InputError
+from lightning_n2m.stages.result import StageProgress
 from tests.paths import ROOT
 
 NAMES = ("spectrogram_generator", "spectrogram_vocoder")
@@ -60,6 +61,40 @@ def test_batches_and_variations_come_in_order(model: TextToMusic) -> None:
     assert len({clip.tobytes() for clip in clips.samples}) == 4
     assert model.generate("a hymn", seconds=0.3, variations=2).samples.shape == (2, 1, 4800)
     assert model.generate(["a hymn"], seconds=0.3).samples.shape == (1, 1, 4800)
+
+
+def test_settings_of_one_call_are_those_of_loading_and_do_not_stay(model: TextToMusic) -> None:
+    settings = {"generator": {"num_steps": 2, "guidance": 2.0}, "refiner": {"num_steps": 1}}
+    before = model.generate("techno", seconds=0.3)
+    changed = model.generate("techno", seconds=0.3, sampling=settings)
+    loaded = from_pretrained("spectrogram", device="cpu", super_resolution=None, **settings)
+    np.testing.assert_array_equal(changed.samples, loaded.generate("techno", seconds=0.3).samples)
+    np.testing.assert_array_equal(before.samples, model.generate("techno", seconds=0.3).samples)
+    stage = changed.records[0]["stages"][0]
+    assert (stage["num_steps"], stage["guidance"]["scale"]) == (2, 2.0)
+    assert before.records[0]["stages"][0]["num_steps"] == STEPS["num_steps"]
+    for wrong in ({"vocoder": {}}, {"generator": {"steps": 3}}, {"generator": {"num_steps": 0}}):
+        with pytest.raises(InputError, match=r"vocoder|steps"):
+            model.generate("techno", seconds=0.3, sampling=wrong)
+
+
+def test_each_step_and_each_stage_are_observed(model: TextToMusic) -> None:
+    events: list[StageProgress] = []
+    clip = model.generate("techno", seconds=0.3, observe=events.append)
+    steps = [(event.name, event.done, event.total) for event in events if event.output is None]
+    stages = ("SpectrogramGenerator", "SpectrogramVocoder")
+    assert steps == [(name, done, 3) for name in stages for done in (1, 2, 3)]
+    mel, audio = [event for event in events if event.output is not None]
+    assert mel.audio().shape == (1, 1, 4800) and mel.sample_rate == 16_000
+    np.testing.assert_array_equal(audio.audio()[0], clip.samples)
+
+    def cancel(event: StageProgress) -> None:
+        if event.number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate("techno", seconds=0.3, observe=cancel)
+    np.testing.assert_array_equal(model.generate("techno", seconds=0.3).samples, clip.samples)
 
 
 def test_clips_are_saved(tmp_path: Path) -> None:
