@@ -13,7 +13,8 @@ from lightning_n2m.cli.main import main
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.stages.bundle import build_stage
+from lightning_n2m.stages.bundle import build_stage, read_config
+from lightning_n2m.stages.teacher import check_teacher
 from tests.paths import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -33,9 +34,30 @@ def named(path: Path) -> str:
 
 
 def test_there_is_a_recipe_for_each_stage() -> None:
-    assert {named(path) for path in RECIPES} == {
+    assert {named(path) for path in RECIPES if not path.stem.endswith("_few")} == {
         f"{kind}/{name}" for kind in ("paper", "starter") for name in (*MILLIONS, "mulan")
     }
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("starter/*_few.yaml")), ids=named)
+def test_a_student_has_the_network_of_the_teacher_that_comes_with_the_project(path: Path) -> None:
+    """And one more input, so that it starts as its teacher."""
+    name = path.stem.removesuffix("_few")
+    with torch.device("meta"):
+        student = build_stage(yaml.safe_load(path.read_text())["model"])
+        teacher = build_stage(read_config(ROOT / "pretrained" / name))
+    assert student.distillation is not None
+    check_teacher(student, teacher, student.distillation)
+    shapes, other = (
+        {key: tensor.shape for key, tensor in stage.network.state_dict().items()}
+        for stage in (student, teacher)
+    )
+    added = {"step.linear.weight", "step.linear.bias"}
+    assert {key: shape for key, shape in shapes.items() if key not in added} == other
+    own, its = (
+        [getattr(up, "equal_phases", False) for up in stage.network.ups] for stage in (student, teacher)
+    )
+    assert own == its and student.network.aligned_before_blocks == teacher.network.aligned_before_blocks
 
 
 @pytest.mark.parametrize("path", STAGES, ids=named)

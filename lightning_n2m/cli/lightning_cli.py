@@ -31,6 +31,7 @@ from lightning_n2m.callbacks.sample_logger import SampleLogger
 from lightning_n2m.callbacks.train_metrics import TrainMetrics
 from lightning_n2m.callbacks.training_progress import TrainingProgress
 from lightning_n2m.cli.arguments import prepare_arguments
+from lightning_n2m.cli.distilling import prepare_teacher, store_teacher
 from lightning_n2m.cli.fitting import one_line_device_errors, prepare_fit, print_summary
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
@@ -84,6 +85,7 @@ class SaveFitConfig(SaveConfigCallback):
             root = locate(trainer.default_root_dir)
             make_folder(root)
             write_atomic(join(root, "config.yaml"), self.parser.dump(self.config, skip_none=False))
+            store_teacher(pl_module, str(root), self.config.teacher or self.config.weights)
 
 
 class StageCli(LightningCLI):
@@ -105,6 +107,12 @@ class StageCli(LightningCLI):
             type=str | None,
             default=None,
             help="Folder of a trained stage whose weights a new training starts from.",
+        )
+        parser.add_argument(
+            "--teacher",
+            type=str | None,
+            default=None,
+            help="Folder of the trained stage that a distilled one learns from; --weights when null.",
         )
         parser.add_lightning_class_args(Ema, "ema")
         parser.add_lightning_class_args(SampleLogger, "samples")
@@ -181,9 +189,18 @@ class StageCli(LightningCLI):
             InputError: if the training cannot start; see `prepare_fit`.
         """
         options = self.config_init.fit
+        root, teacher = self.trainer.default_root_dir, options.teacher or options.weights
+        prepare_teacher(self.model, root, teacher, options.teacher is not None)
         prepare_fit(self.trainer, self.model, options.ckpt_path)
         if options.weights is not None and not (Path(self.trainer.default_root_dir) / LAST).is_file():
             begin_with(self.model, options.weights)
+
+    def before_validate(self) -> None:
+        """Load the teacher of a distilled stage from its run."""
+        teacher = self.config_init[self.subcommand].teacher
+        prepare_teacher(self.model, self.trainer.default_root_dir, teacher, False)
+
+    before_test = before_validate
 
     def after_fit(self) -> None:
         """Print a summary."""

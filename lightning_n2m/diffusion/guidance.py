@@ -50,8 +50,10 @@ class Guidance:
         return self.scale != 1.0 and self.interval[0] <= t <= self.interval[1]
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
+def guide(conditional: Tensor, unconditional: Tensor, scale: float | Tensor, rescale: float = 0.0) -> Tensor:
     """``w conditional + (1 - w) unconditional`` of estimates ``(b, c, t)`` (section 3.4).
+
+    The scale w is a number, or one for each sample, ``(b, 1, 1)``.
 
     x0, epsilon and v are affine functions of each other for the same x_t, so that guidance of one of them is
     guidance of all.

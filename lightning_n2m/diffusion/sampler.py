@@ -17,8 +17,8 @@ from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.schedule import Schedule
 from lightning_n2m.seeding import PerSampleGenerator
 
-Method = Literal["ancestral", "ddim", "dpm++2m", "sde-dpm++2m"]
-Denoiser = Callable[[Tensor, float], Denoised]
+Method = Literal["ancestral", "ddim", "dpm++2m", "sde-dpm++2m", "few"]
+Denoiser = Callable[..., Denoised]  # of x_t and t; with the method ``few`` also of the time of the next step
 Progress = Callable[[int, int], None]
 
 
@@ -35,14 +35,15 @@ def sample(
     """Sample data from noise.
 
     Args:
-        denoise: Estimates of data and noise in x_t ``(b, c, t)`` at time t.
+        denoise: Estimates of data and noise in x_t ``(b, c, t)`` at time t. With ``few`` its third argument
+            is the time at which the step ends, and the estimates are those of a flow map.
         noise: Standard Gaussian noise, ``(b, c, t)``.
         schedule: Noise schedule that the network was trained with.
         times: Decreasing from 1 to 0, as returned by `step_times`.
         rng: Source of the noise of stochastic steps.
         method: ``ancestral`` (eq. 4 of the paper), ``ddim`` (Song et al. 2021, eta = 0), ``dpm++2m``
-            (Lu et al. 2022, algorithm 2) or ``sde-dpm++2m`` (the same paper: the ancestral step with the
-            same second-order multistep).
+            (Lu et al. 2022, algorithm 2), ``sde-dpm++2m`` (the same paper: the ancestral step with the
+            same second-order multistep) or ``few`` (the flow map of a distilled network, see `flow_map`).
         gamma: Stochasticity of ``ancestral``: 0 the lower (posterior) variance, 1 the upper one.
             Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` uses the lower one.
         progress: Called after each step with the number of completed steps and of all steps.
@@ -55,12 +56,13 @@ def sample(
     log_snr[-1] = math.inf
     previous: tuple[Tensor, float] | None = None
     for i in range(len(times) - 1):
-        estimate = denoise(x, float(times[i]))
+        interval = times[i : i + 2] if method == "few" else times[i : i + 1]
+        estimate = denoise(x, *interval.tolist())
         now, after = log_snr[i], log_snr[i + 1]
         x0 = estimate.x0
         if method.endswith("dpm++2m"):
             x0, previous = extrapolate(x0, now, after, previous), (x0, now)
-        if method == "ddim":
+        if method in ("ddim", "few"):
             x = ddim_step(estimate, after)
         elif method == "dpm++2m":
             x = dpm_solver_step(x, x0, now, after)

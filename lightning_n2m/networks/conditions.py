@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,8 @@ class Conditions:
         stacked: Signal stacked with x_t on the channel axis, ``(b, c, t)``.
         aligned: Signal added at the deepest level, ``(b, c, t / total stride)``.
         level: Diffusion time to which ``stacked`` or ``aligned`` was noised, ``(b,)``.
+        step: Length in time of the step that a distilled network takes, ``(b,)``.
+        guidance: Guidance scale that a distilled network applies, ``(b,)``.
     """
 
     text: Tensor | None = None
@@ -31,6 +34,8 @@ class Conditions:
     stacked: Tensor | None = None
     aligned: Tensor | None = None
     level: Tensor | None = None
+    step: Tensor | None = None
+    guidance: Tensor | None = None
 
     def drop_text(self, drop: Tensor | None = None) -> Conditions:
         """Replace texts by the null text.
@@ -46,6 +51,14 @@ class Conditions:
     def with_text(self, text: Tensor, text_mask: Tensor) -> Conditions:
         """The same conditions with another text."""
         return dataclasses.replace(self, text=text, text_mask=text_mask)
+
+    def with_step(self, step: Tensor, guidance: Tensor | None = None) -> Conditions:
+        """The same conditions with the step and guidance scale of a distilled network."""
+        return dataclasses.replace(self, step=step, guidance=guidance)
+
+    def repeat(self, times: int) -> Conditions:
+        """The whole batch several times in a row."""
+        return functools.reduce(Conditions._join, [self] * times)
 
     def cat(self, other: Conditions) -> Conditions:
         """Concatenate along the batch axis, for one pass through the network.

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+GUIDANCE_UNIT = 20.0  # Guidance scale that is embedded like the time 1.
+
 
 class TimeEmbedding(nn.Module):
     """Embedding of a float in [0, 1]: sines and cosines, then one linear layer (appendix B).
@@ -29,6 +31,14 @@ class TimeEmbedding(nn.Module):
         angles = 1000 * t[:, None].float() * frequencies
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)
         return self.linear(waves.to(self.linear.weight.dtype))
+
+
+def zero_embedding(width: int) -> TimeEmbedding:
+    """An embedding whose output is zero until it is trained: a new input of a trained network."""
+    embedding = TimeEmbedding(width)
+    nn.init.zeros_(embedding.linear.weight)
+    nn.init.zeros_(embedding.linear.bias)
+    return embedding
 
 
 class PooledText(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.blocks import Block
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.convolution import Conv, Entry
-from lightning_n2m.networks.embedding import PooledText, TimeEmbedding
+from lightning_n2m.networks.embedding import GUIDANCE_UNIT, PooledText, TimeEmbedding, zero_embedding
 from lightning_n2m.networks.film import FiLM
 from lightning_n2m.networks.resampling import Down, ResampleKernel, Up
 from lightning_n2m.networks.spectrogram_refiner import PACK, SpectrogramRefiner
@@ -61,6 +61,9 @@ class UNet1d(nn.Module):
             Otherwise they add tones at the multiples of rate / stride (see `equalise_phases`).
         aligned_before_blocks: Add the aligned input before the deepest blocks, as figure 1 shows; false
             for networks of earlier versions, which add it after them.
+        step_input: Embed the length of a step in time, for a distilled network (`Conditions.step`). The
+            embedding starts at zero, so that the network starts as its teacher.
+        guidance_input: Embed the guidance scale, likewise (`Conditions.guidance`).
 
     Raises:
         InputError: If a number is out of range, the lists differ in length, a text is used without its
@@ -90,6 +93,8 @@ class UNet1d(nn.Module):
         resample_kernel: ResampleKernel = "kernel_size",
         equal_phases: bool = False,
         aligned_before_blocks: bool = False,
+        step_input: bool = False,
+        guidance_input: bool = False,
     ) -> None:
         super().__init__()
         for name, value, low in (
@@ -147,6 +152,8 @@ class UNet1d(nn.Module):
 
         self.time = TimeEmbedding(base_channels)
         self.level = TimeEmbedding(base_channels) if augmentation_level else None
+        self.step = zero_embedding(base_channels) if step_input else None
+        self.guidance = zero_embedding(base_channels) if guidance_input else None
         self.pooled_text = PooledText(text_channels or 0, base_channels) if pooled_text else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
         self.combine_entry = FiLM(base_channels, base_channels)
@@ -221,12 +228,24 @@ class UNet1d(nn.Module):
         x = self.exit(x)[..., :length]
         return x if self.picture is None else self.picture(x_t, x, embedding)
 
+    def with_new_inputs(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a network without the inputs of a distilled one, completed by this network's own."""
+        names = ("step.", "guidance.")
+        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(names)}
+        return own | dict(weights)
+
     def _embed(self, t: Tensor, conditions: Conditions) -> Tensor:
-        """Embedding ``(b, base_channels)`` of diffusion time, noise level of the conditioning and text."""
+        """Embedding ``(b, base_channels)`` of diffusion time, level of the conditioning, step and text."""
         embedding = self.time(t)
         if self.level is not None:
             level = torch.zeros_like(t) if conditions.level is None else conditions.level
             embedding = embedding + self.level(level)
+        if self.step is not None:
+            step = torch.zeros_like(t) if conditions.step is None else conditions.step
+            embedding = embedding + self.step(step)
+        if self.guidance is not None:
+            scale = torch.ones_like(t) if conditions.guidance is None else conditions.guidance
+            embedding = embedding + self.guidance(scale / GUIDANCE_UNIT)
         if self.pooled_text is not None and conditions.text is not None and conditions.text_mask is not None:
             embedding = embedding + self.pooled_text(conditions.text, conditions.text_mask)
         return F.silu(embedding)

@@ -19,10 +19,12 @@ from lightning_n2m.diffusion.times import TimeSampling
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.distillation import distillation_loss, sampling_errors
 from lightning_n2m.stages.result import GeneratedClip
 from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Optimisation
 from lightning_n2m.stages.sharding import shard
+from lightning_n2m.stages.teacher import Distillation, Teacher, check_student
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class BatchLosses:
         batch: The batch.
         times: Diffusion times, ``(b,)``.
         weighted: Losses that are minimised, ``(b,)``.
-        unweighted: Mean squared errors of the prediction target, ``(b,)``.
+        unweighted: Mean squared errors of the prediction target, ``(b,)``. In a distillation this is the
+            error of the first step of each clip, whose time is in ``times``.
     """
 
     batch: Batch
@@ -58,6 +61,8 @@ class Stage(DiffusionModule):
         transport_group: Samples in a group within which noise is assigned to data by optimal transport
             (`lightning_n2m.diffusion.coupling`), for groups as in ``times.strata``; 1 for independent
             noise, as in the paper.
+        distillation: Train the network as the few-step student of another one, its `teacher`, instead of
+            on data; null for none.
         kwargs: See `DiffusionModule`.
     """
 
@@ -70,6 +75,7 @@ class Stage(DiffusionModule):
         compile: bool = False,
         times: TimeSampling = TimeSampling(),
         transport_group: int = 1,
+        distillation: Distillation | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,6 +84,10 @@ class Stage(DiffusionModule):
         check_range("transport_group", transport_group, 1, 4096)
         self.times, self.transport_group = times, transport_group
         self.compile_network = compile
+        self.distillation = distillation
+        self.teacher: Teacher | None = None
+        if distillation is not None:
+            check_student(self, distillation)
         self.batch_losses: list[BatchLosses] = []
 
     def setup(self, stage: str) -> None:
@@ -144,6 +154,20 @@ class Stage(DiffusionModule):
         # Shards may hold log-mels that were computed ahead.
         target = batch["mel"] if "mel" in batch else self.target(batch["audio"])
         x0 = self.to_x0(target)
+        if self.distillation is None:
+            weighted, plain, t = self._data_loss(batch, x0, rng)
+        else:
+            teacher = self.required_teacher()
+            conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
+            losses, times = distillation_loss(self, teacher, self.distillation, x0, conditions, rng)
+            weighted, plain, t = losses.mean(0), losses[0], times[0]
+        value = weighted.mean()
+        self.batch_losses.append(BatchLosses(batch, t, weighted.detach(), plain.detach()))
+        self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
+        return value
+
+    def _data_loss(self, batch: Batch, x0: Tensor, rng: PerSampleGenerator) -> tuple[Tensor, Tensor, Tensor]:
+        """Weighted losses, squared errors and diffusion times of noised data, each ``(b,)``."""
         streams, positions = stream_positions(batch)
         uniform = self.times.stratify(rng.uniform(), self.seed, streams, positions)
         t = self.times.times(uniform, self.objective.schedule)
@@ -153,10 +177,7 @@ class Stage(DiffusionModule):
         if self.transport_group > 1:
             noise = couple(x0, noise, complete_groups(streams, positions, self.transport_group))
         loss = self.objective.loss(network, x0, t, noise)
-        value = loss.weighted.mean()
-        self.batch_losses.append(BatchLosses(batch, t, loss.weighted.detach(), loss.plain.detach()))
-        self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
-        return value
+        return loss.weighted, loss.plain, t
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Drop the losses of the previous optimiser step."""
@@ -183,6 +204,9 @@ class Stage(DiffusionModule):
         self._measure(batch, "test")
 
     def _measure(self, batch: Batch, prefix: str) -> None:
+        if self.distillation is not None:
+            self._measure_distilled(batch, prefix, self.distillation)
+            return
         losses = []
         for t in self.validation_times:
             rng = PerSampleGenerator(f"validation {t}", batch["number"].tolist(), self.device)
@@ -195,6 +219,32 @@ class Stage(DiffusionModule):
             losses.append(loss)
         mean = torch.stack(losses).mean()
         self.log(f"{prefix}/loss", mean, batch_size=len(x0), sync_dist=True, prog_bar=True)
+
+    def _measure_distilled(self, batch: Batch, prefix: str, distillation: Distillation) -> None:
+        """Squared distance of the student's samples to the teacher's from the same noise."""
+        rng = PerSampleGenerator("validation distilled", batch["number"].tolist(), self.device)
+        x0 = self.to_x0(self.target(batch["audio"]))
+        conditions = self.build_conditions(batch, x0.shape[-1], rng, training=False)
+        teacher = self.required_teacher()
+        errors = sampling_errors(self, teacher, distillation, x0.shape[1:], conditions, rng)
+        for steps, error in errors.items():
+            self.log(f"{prefix}/loss_{steps}_steps", error.mean(), batch_size=len(x0), sync_dist=True)
+        mean = torch.stack([error.mean() for error in errors.values()]).mean()
+        self.log(f"{prefix}/loss", mean, batch_size=len(x0), sync_dist=True, prog_bar=True)
+
+    def required_teacher(self) -> Teacher:
+        """The teacher, on this stage's device.
+
+        Raises:
+            InputError: if none was given.
+        """
+        if self.teacher is None:
+            raise InputError(
+                f"{type(self).__name__} is a distilled stage and has no teacher; give the folder of a "
+                "trained stage with --weights ('validate' and 'test': the folder of the run as "
+                "--trainer.default_root_dir)."
+            )
+        return self.teacher.to(self.device)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[GeneratedClip]:
         """Generate with this stage alone, from the low-fidelity signal of the recordings."""
@@ -215,19 +265,10 @@ class Stage(DiffusionModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the stage's name and the settings that the meaning of its output depends on."""
         checkpoint["stage"] = type(self).__name__
-        checkpoint["diffusion"] = self._diffusion_settings()
+        checkpoint["diffusion"] = self.diffusion_settings()
         checkpoint["optimizer"] = self.optimisation.optimizer
-
-    def _diffusion_settings(self) -> dict[str, str | float]:
-        """Prediction, noise schedule and scaling of the target."""
-        schedule = self.objective.schedule
-        parameters = ", ".join(f"{name}={value}" for name, value in sorted(vars(schedule).items()))
-        return {
-            "prediction": self.objective.prediction,
-            "schedule": f"{type(schedule).__name__}({parameters})",
-            "scale": self.scale,
-            "emphasis": self.emphasis,
-        }
+        if self.teacher is not None:
+            checkpoint["teacher"] = self.teacher.identifier
 
     def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume from a checkpoint that does not belong to this config.
@@ -258,13 +299,20 @@ class Stage(DiffusionModule):
                 f"The checkpoint was trained with {optimizer}, but model.optimisation.optimizer "
                 f"is {self.optimisation.optimizer}; {remedy}"
             )
-        settings = self._diffusion_settings()
+        settings = self.diffusion_settings()
         for name, value in checkpoint.get("diffusion", {}).items():
             if settings.get(name) != value:
                 raise InputError(
                     f"The checkpoint was trained with {name} {value}, but the config has "
                     f"{settings.get(name)}; {remedy}"
                 )
+
+        identifier = checkpoint.get("teacher")
+        if self.teacher is not None and identifier != self.teacher.identifier:
+            raise InputError(
+                f"The checkpoint was distilled from the teacher {str(identifier)[:12]}, but this one is "
+                f"{self.teacher.identifier[:12]}; give the teacher of its run."
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another stage.

@@ -73,7 +73,8 @@ def load_stage(folder: str | Path) -> Stage:
 def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """Give a stage that is to be trained the weights of another training.
 
-    Smaller kernels of strided layers are padded with zeros, see `widen_kernels`.
+    Smaller kernels of strided layers are padded with zeros, see `widen_kernels`. Inputs that only a distilled
+    network has start at zero.
 
     Args:
         stage: The stage.
@@ -86,7 +87,8 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
         raise InputError(
             f"--weights is for the stages of a cascade, not for {type(stage).__name__}; remove it."
         )
-    if not _load_weights(stage, widen_kernels(read_weights(find_stage_folder(folder)), stage.network)):
+    weights = stage.network.with_new_inputs(read_weights(find_stage_folder(folder)))
+    if not _load_weights(stage, widen_kernels(weights, stage.network)):
         raise InputError(
             f"--weights {folder}: its network has another shape than this config's; take over its config, or "
             "begin without its weights."

@@ -158,17 +158,14 @@ class DiffusionModule(LightningModule):
             unconditional = (
                 self.with_text(conditions, [negative] * len(captions)) if negative else conditions.drop_text()
             )
+            if negative and self.sampling.method == "few":
+                raise InputError(
+                    f"A negative prompt needs two branches of guidance, and this {type(self).__name__} is "
+                    "distilled into one; leave it out, or use its teacher."
+                )
         steps, schedule = self.sampling, self.objective.schedule
         x = rng.normal(self.network.channels, length)
-        # Start from the stacked waveform, noised to the start time, instead of noise (Meng et al. 2022).
-        if steps.start_time < 1:
-            if conditions.stacked is None:
-                raise InputError(
-                    f"sampling.start_time is {steps.start_time:g}, but {type(self).__name__} has no stacked "
-                    "waveform to start from; leave it at 1."
-                )
-            start = torch.full((len(x),), steps.start_time, device=x.device)
-            x = schedule.at(start).diffuse(conditions.stacked, x)
+        x = self.starting_point(x, conditions)
         denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
         x0 = sample(
             denoise,
@@ -182,6 +179,36 @@ class DiffusionModule(LightningModule):
         )
         output = restore(x0 / self.scale, self.emphasis)
         return output if signal is None else self._project_onto_condition(output, signal)
+
+    def starting_point(self, noise: Tensor, conditions: Conditions) -> Tensor:
+        """Where sampling starts: noise, or the stacked waveform noised to the start time.
+
+        The late start is that of SDEdit (Meng et al. 2022).
+
+        Raises:
+            InputError: if ``sampling.start_time`` is below 1 and there is no stacked waveform.
+        """
+        time = self.sampling.start_time
+        if time == 1:
+            return noise
+        if conditions.stacked is None:
+            raise InputError(
+                f"sampling.start_time is {time:g}, but {type(self).__name__} has no stacked waveform to "
+                "start from; leave it at 1."
+            )
+        start = torch.full((len(noise),), time, device=noise.device)
+        return self.objective.schedule.at(start).diffuse(conditions.stacked, noise)
+
+    def diffusion_settings(self) -> dict[str, str | float]:
+        """Prediction, noise schedule and scaling of the target."""
+        schedule = self.objective.schedule
+        parameters = ", ".join(f"{name}={value}" for name, value in sorted(vars(schedule).items()))
+        return {
+            "prediction": self.objective.prediction,
+            "schedule": f"{type(schedule).__name__}({parameters})",
+            "scale": self.scale,
+            "emphasis": self.emphasis,
+        }
 
     def _project_onto_condition(self, audio: Tensor, signal: Tensor) -> Tensor:
         """Audio projected onto the set of signals that the low-fidelity signal allows, window by window."""
@@ -203,13 +230,24 @@ class DiffusionModule(LightningModule):
         return piecewise(project, audio.shape[-1], self.sample_rate, audio_step)
 
     def _denoise(
-        self, x_t: Tensor, time: float, conditions: Conditions, unconditional: Conditions
+        self,
+        x_t: Tensor,
+        time: float,
+        end: float | None = None,
+        *,
+        conditions: Conditions,
+        unconditional: Conditions,
     ) -> Denoised:
-        """Guided and clipped estimate of x_0; in overlapping windows if the stage was trained on crops."""
+        """Guided and clipped estimate of x_0; in overlapping windows if the stage was trained on crops.
+
+        A distilled stage gets the time at which its step ends, and computes guidance in the same pass.
+        """
         length = x_t.shape[-1]
         t = torch.full((len(x_t),), time, device=x_t.device)
         guidance = self.sampling.guidance
-        is_guided = self.text is not None and guidance.acts_at(time)
+        is_guided = self.text is not None and guidance.acts_at(time) and end is None
+        if end is not None:
+            conditions = self._with_step(conditions, t, end)
 
         def estimate(start: int, stop: int) -> Tensor:
             x = x_t[..., start:stop]
@@ -232,4 +270,27 @@ class DiffusionModule(LightningModule):
                 f"{type(self).__name__}: the network's output is NaN or infinite at time {time:.3f}; use "
                 "other weights, or --trainer.precision 32-true."
             )
-        return finish(x0, x_t, self.objective.schedule.at(t), guidance)
+        level = self.objective.schedule.at(t)
+        # The x0 of a flow map that does not lead to data is no estimate of data, and is not clipped.
+        return Denoised.from_x0(x0, x_t, level) if end else finish(x0, x_t, level, guidance)
+
+    def _with_step(self, conditions: Conditions, t: Tensor, end: float) -> Conditions:
+        """Conditions with the step and guidance scale of a distilled network.
+
+        Raises:
+            InputError: if the network is not distilled, or not for this guidance scale.
+        """
+        scale = self.sampling.guidance.scale
+        if self.network.step is None:
+            raise InputError(
+                f"sampling.method few needs a distilled {type(self).__name__}, and this one is not; choose "
+                "another method."
+            )
+        if self.network.guidance is None:
+            if scale != 1:
+                raise InputError(
+                    f"sampling.guidance.scale is {scale:g}, but this {type(self).__name__} is distilled for "
+                    "one scale; leave guidance out, or use its teacher."
+                )
+            return conditions.with_step(t - end)
+        return conditions.with_step(t - end, torch.full_like(t, scale))
