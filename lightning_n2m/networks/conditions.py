@@ -24,6 +24,7 @@ class Conditions:
         text_mask: True where there is a token, ``(b, n)``.
         stacked: Signal stacked with x_t on the channel axis, ``(b, c, t)``.
         aligned: Signal added at the deepest level, ``(b, c, t / total stride)``.
+        known: Known regions of the data and their mask, ``(b, c + 1, t)``; null where nothing is known.
         level: Diffusion time to which ``stacked`` or ``aligned`` was noised, ``(b,)``.
         step: Length in time of the step that a distilled network takes, ``(b,)``.
         guidance: Guidance scale that a distilled network applies, ``(b,)``.
@@ -33,6 +34,7 @@ class Conditions:
     text_mask: Tensor | None = None
     stacked: Tensor | None = None
     aligned: Tensor | None = None
+    known: Tensor | None = None
     level: Tensor | None = None
     step: Tensor | None = None
     guidance: Tensor | None = None
@@ -84,6 +86,7 @@ class Conditions:
         return dataclasses.replace(
             self,
             stacked=None if self.stacked is None else self.stacked[..., start:stop],
+            known=None if self.known is None else self.known[..., start:stop],
             aligned=None
             if self.aligned is None
             else self.aligned[..., start // stride : ceil_div(stop, stride)],

@@ -48,6 +48,8 @@ class UNet1d(nn.Module):
         text_channels: Width of the text vectors; null for a stage without text.
         stacked_channels: Channels stacked onto x_t.
         aligned_channels: Channels of the aligned input.
+        known_channels: Channels of the known regions and their mask, see `KnownRegions`. Their convolution starts
+            at zero, so that a network starts as the same one without them.
         augmentation_level: Embed the noise level of the stacked or aligned signal.
         pooled_text: Add the mean of the text vectors to the time embedding, as Imagen does. The paper has
             cross-attention only; a small network learns to follow its prompt sooner with it.
@@ -85,6 +87,7 @@ class UNet1d(nn.Module):
         text_channels: int | None = None,
         stacked_channels: int = 0,
         aligned_channels: int = 0,
+        known_channels: int = 0,
         augmentation_level: bool = False,
         pooled_text: bool = False,
         groups: int = 32,
@@ -106,6 +109,7 @@ class UNet1d(nn.Module):
             ("text_channels", 1 if text_channels is None else text_channels, 1),
             ("stacked_channels", stacked_channels, 0),
             ("aligned_channels", aligned_channels, 0),
+            ("known_channels", known_channels, 0),
             ("refiner_channels", refiner_channels, 0),
             ("multipliers", min(multipliers, default=0), 1),
             ("strides", min(strides, default=0), 1),
@@ -156,6 +160,10 @@ class UNet1d(nn.Module):
         self.guidance = zero_embedding(base_channels) if guidance_input else None
         self.pooled_text = PooledText(text_channels or 0, base_channels) if pooled_text else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
+        # Not part of `entry`: sums in another order would change the last bits of the output.
+        self.known = Conv(known_channels, base_channels, 3, padding=1, bias=False) if known_channels else None
+        if self.known is not None:
+            nn.init.zeros_(self.known.weight)
         self.combine_entry = FiLM(base_channels, base_channels)
         self.exit = Conv(base_channels, channels, 3, padding=1)
         nn.init.zeros_(self.exit.weight)
@@ -209,6 +217,8 @@ class UNet1d(nn.Module):
 
         # Down: strided convolution, then the blocks of the level.
         x = self.entry(x)
+        if self.known is not None and conditions.known is not None:
+            x = x + self.known(F.pad(conditions.known, (0, -length % self.total_stride)))
         skips = [self.combine_entry(x, embedding)]
         deepest = len(self.downs) - 1
         for i, (down, blocks) in enumerate(zip(self.downs, self.blocks_down, strict=True)):
@@ -229,8 +239,11 @@ class UNet1d(nn.Module):
         return x if self.picture is None else self.picture(x_t, x, embedding)
 
     def with_new_inputs(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of a network without the inputs of a distilled one, completed by this network's own."""
-        names = ("step.", "guidance.")
+        """Weights of a network without some of the inputs, completed by this network's own.
+
+        These are the inputs of a distilled network and the known regions.
+        """
+        names = ("step.", "guidance.", "known.")
         own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(names)}
         return own | dict(weights)
 

@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from lightning_n2m.conditioning.known_regions import known_input
 from lightning_n2m.data.schema import Batch, stream_positions
 from lightning_n2m.diffusion.coupling import complete_groups, couple
 from lightning_n2m.diffusion.times import TimeSampling
@@ -172,12 +173,20 @@ class Stage(DiffusionModule):
         uniform = self.times.stratify(rng.uniform(), self.seed, streams, positions)
         t = self.times.times(uniform, self.objective.schedule)
         conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
+        conditions = self._with_known_regions(conditions, x0, rng)
         network = functools.partial(self.network, conditions=conditions)
         noise = rng.normal(*x0.shape[1:])
         if self.transport_group > 1:
             noise = couple(x0, noise, complete_groups(streams, positions, self.transport_group))
         loss = self.objective.loss(network, x0, t, noise)
         return loss.weighted, loss.plain, t
+
+    def _with_known_regions(self, conditions: Conditions, x0: Tensor, rng: PerSampleGenerator) -> Conditions:
+        """Add random known regions of the target, if the stage trains with them."""
+        if self.known_regions is None:
+            return conditions
+        known = known_input(x0, self.known_regions.draw(x0.shape[-1], rng))
+        return dataclasses.replace(conditions, known=known)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Drop the losses of the previous optimiser step."""
@@ -212,6 +221,7 @@ class Stage(DiffusionModule):
             rng = PerSampleGenerator(f"validation {t}", batch["number"].tolist(), self.device)
             x0 = self.to_x0(self.target(batch["audio"]))
             conditions = self.build_conditions(batch, x0.shape[-1], rng, training=False)
+            conditions = self._with_known_regions(conditions, x0, rng)
             network = functools.partial(self.network, conditions=conditions)
             times = torch.full((len(x0),), t, device=self.device)
             loss = self.objective.loss(network, x0, times, rng.normal(*x0.shape[1:])).plain.mean()

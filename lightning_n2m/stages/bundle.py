@@ -74,7 +74,7 @@ def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """Give a stage that is to be trained the weights of another training.
 
     Smaller kernels of strided layers are padded with zeros, see `widen_kernels`. Inputs that only a distilled
-    network has start at zero.
+    network has, or one that trains with known regions, start at zero.
 
     Args:
         stage: The stage.

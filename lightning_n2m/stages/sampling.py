@@ -14,6 +14,7 @@ from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.windows import overlapped, piecewise
 from lightning_n2m.conditioning.conditioner import Conditioner
+from lightning_n2m.conditioning.known_regions import KnownRegions
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.diffusion.guidance import finish, guide
 from lightning_n2m.diffusion.objective import Objective
@@ -37,6 +38,7 @@ class DiffusionModule(LightningModule):
         seconds: Length of a training example.
         text: Frozen encoder of the prompt; null for a stage without text.
         conditioner: The low-fidelity signal that the stage refines; null for a generator.
+        known_regions: Training with parts of the target known, for editing; null for a stage without.
         sampling: Sampler settings of the trained stage.
         scale: Factor that brings the target near unit variance; 1 in the paper.
         emphasis: Pre-emphasis coefficient of the target and of a waveform that it refines; 0 in the paper.
@@ -50,6 +52,7 @@ class DiffusionModule(LightningModule):
         seconds: float,
         text: TextEncoder | None = None,
         conditioner: Conditioner | None = None,
+        known_regions: KnownRegions | None = None,
         sampling: Sampling = Sampling(),
         scale: float = 1.0,
         emphasis: float = 0.0,
@@ -61,7 +64,7 @@ class DiffusionModule(LightningModule):
         check_range("emphasis", emphasis, 0, 0.999)
         self.network, self.objective = network, objective
         self.sample_rate, self.seconds = sample_rate, seconds
-        self.text, self.conditioner = text, conditioner
+        self.text, self.conditioner, self.known_regions = text, conditioner, known_regions
         self.sampling, self.scale, self.emphasis = sampling, scale, emphasis
         input_slots = () if conditioner is None else conditioner.input_slots
         stacked = network.entry.in_channels - network.channels
@@ -70,6 +73,7 @@ class DiffusionModule(LightningModule):
             ("stacked_channels", "stacked" in input_slots, stacked > 0),
             ("aligned_channels", "aligned" in input_slots, network.aligned is not None),
             ("text_channels", text is not None, network.text_channels is not None),
+            ("known_channels", known_regions is not None, network.known is not None),
         ):
             if is_needed and not is_set:
                 raise InputError(
@@ -80,6 +84,11 @@ class DiffusionModule(LightningModule):
                     f"model.network.{name} is set, but {type(self).__name__} has no condition for it; "
                     "leave it out."
                 )
+        if network.known is not None and network.known.in_channels != network.channels + 1:
+            raise InputError(
+                f"model.network.known_channels is {network.known.in_channels}; set it to "
+                f"{network.channels + 1}, the channels of the target and one for the mask."
+            )
 
     @property
     def output_rate(self) -> float:

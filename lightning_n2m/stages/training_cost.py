@@ -5,6 +5,7 @@ Only shapes are computed: no weight exists.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import weakref
@@ -163,6 +164,9 @@ def _meta_conditions(stage: Stage, clips: int, length: int) -> Conditions:
             aligned=torch.empty(clips, network.aligned.in_channels, frames) if network.aligned else None,
             level=torch.empty(clips),
         )
+    if network.known is not None:
+        known = torch.empty(clips, network.known.in_channels, length)
+        conditions = dataclasses.replace(conditions, known=known)
     if stage.text is not None:
         assert network.text_channels is not None
         states = torch.empty(clips, stage.text.max_tokens, network.text_channels)
