@@ -48,8 +48,8 @@ class UNet1d(nn.Module):
         text_channels: Width of the text vectors; null for a stage without text.
         stacked_channels: Channels stacked onto x_t.
         aligned_channels: Channels of the aligned input.
-        known_channels: Channels of the known regions and their mask, see `KnownRegions`. Their convolution starts
-            at zero, so that a network starts as the same one without them.
+        known_channels: Channels of the known regions and their mask, see `KnownRegions`. Their convolution
+            starts at zero, so that a network starts as the same one without them.
         augmentation_level: Embed the noise level of the stacked or aligned signal.
         pooled_text: Add the mean of the text vectors to the time embedding, as Imagen does. The paper has
             cross-attention only; a small network learns to follow its prompt sooner with it.
