@@ -7,12 +7,13 @@ would leave noise at -40 dB with the linear schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_n2m.diffusion.known import Known
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.schedule import Schedule
 from lightning_n2m.seeding import PerSampleGenerator
@@ -31,6 +32,7 @@ def sample(
     method: Method = "ancestral",
     gamma: float = 0.0,
     progress: Progress | None = None,
+    known: Known | None = None,
 ) -> Tensor:
     """Sample data from noise.
 
@@ -47,6 +49,7 @@ def sample(
         gamma: Stochasticity of ``ancestral``: 0 the lower (posterior) variance, 1 the upper one.
             Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` uses the lower one.
         progress: Called after each step with the number of completed steps and of all steps.
+        known: Known part of the data, which every method keeps exactly.
 
     Returns:
         Data, ``(b, c, t)``.
@@ -55,7 +58,17 @@ def sample(
     log_snr = schedule.log_snr(times).double().tolist()
     log_snr[-1] = math.inf
     previous: tuple[Tensor, float] | None = None
-    for i in range(len(times) - 1):
+    before = previous
+    steps = range(len(times) - 1)
+    visits: Iterable[tuple[int, bool]] = ((i, False) for i in steps)
+    if known is not None:
+        denoise, visits = known.constrain(denoise, schedule), known.visits(len(steps))
+    stochasticity = gamma if known is None else known.stochasticity(gamma)
+    for i, is_repeated in visits:
+        if is_repeated:
+            # Noise the result of the step back to its beginning, and forget the estimate that led to it.
+            x, previous = forward_step(x, log_snr[i + 1], log_snr[i], rng), before
+        before = previous
         interval = times[i : i + 2] if method == "few" else times[i : i + 1]
         estimate = denoise(x, *interval.tolist())
         now, after = log_snr[i], log_snr[i + 1]
@@ -67,7 +80,7 @@ def sample(
         elif method == "dpm++2m":
             x = dpm_solver_step(x, x0, now, after)
         else:
-            x = ancestral_step(x, x0, now, after, gamma if method == "ancestral" else 0.0, rng)
+            x = ancestral_step(x, x0, now, after, stochasticity if method == "ancestral" else 0.0, rng)
         if progress is not None:
             progress(i + 1, len(times) - 1)
     return x
@@ -92,7 +105,7 @@ def extrapolate(x0: Tensor, now: float, after: float, previous: tuple[Tensor, fl
 
 
 def ancestral_step(
-    x: Tensor, x0: Tensor, now: float, after: float, gamma: float, rng: PerSampleGenerator
+    x: Tensor, x0: Tensor, now: float, after: float, gamma: float | Tensor, rng: PerSampleGenerator
 ) -> Tensor:
     """Eq. 4 of the paper, in its x0 form, between two log-SNRs.
 
@@ -108,6 +121,13 @@ def ancestral_step(
     if after == math.inf:
         return mean
     return mean + lower ** (1 - gamma) * upper**gamma * rng.normal(*x.shape[1:])
+
+
+def forward_step(x: Tensor, now: float, before: float, rng: PerSampleGenerator) -> Tensor:
+    """Sample of q(x_t | x_s): data at the log-SNR ``now`` noised to the lower log-SNR ``before``."""
+    scale = _alpha(before) / _alpha(now)
+    variance = _alpha(-before) ** 2 - (scale * _alpha(-now)) ** 2
+    return scale * x + math.sqrt(max(0.0, variance)) * rng.normal(*x.shape[1:])
 
 
 def ddim_step(estimate: Denoised, after: float) -> Tensor:
