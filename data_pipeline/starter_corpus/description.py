@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_n2m.data.number_words import number_words
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -206,42 +208,6 @@ def sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:
         chosen.append(feeling)
     chosen.append(f"{_article(words.noun)} at {bpm} bpm.")
     return tuple(dict.fromkeys(map(_capital, chosen)))
-
-
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-
-
-def number_words(number: int) -> str:
-    """A whole number from 0 to 999 in words: ``one hundred and twenty``."""
-    if number < 20:
-        return _ONES[number]
-    if number < 100:
-        tens, ones = divmod(number, 10)
-        return _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
-    hundreds, rest = divmod(number, 100)
-    return f"{_ONES[hundreds]} hundred" + (f" and {number_words(rest)}" if rest else "")
 
 
 def varied_sentences(truth: Truth, rng: random.Random) -> tuple[str, ...]:

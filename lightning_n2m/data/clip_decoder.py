@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.io import read, to_mono
 from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.conditioning.numbers import numbers_of_truth, to_tensors
 from lightning_n2m.data.clip_audio import probe_clip
 from lightning_n2m.data.derived_audio import TrainingFormat, from_bytes, is_derived
 from lightning_n2m.data.schema import SAMPLE_RATE
@@ -34,6 +35,7 @@ class ClipDecoder:
         seed: Seed of crop and caption, together with the sample's number.
         centred: Take the middle of the clip instead of a random position.
         mel: Deliver the log-mel of this analysis instead of audio.
+        numbers: Deliver tempo, key and beats of the clip's known facts.
     """
 
     sample_rate: int
@@ -42,9 +44,10 @@ class ClipDecoder:
     seed: int = 0
     centred: bool = False
     mel: MelSettings | None = None
+    numbers: bool = False
 
     def __call__(self, raw: RawClip, number: int) -> dict[str, Any]:
-        """One example: ``audio`` ``(1, t)`` or ``mel`` ``(c, frames)``, ``caption``, ``key`` and ``number``.
+        """One example, see `schema.Batch`: ``audio`` ``(1, t)`` or ``mel`` ``(c, frames)``, and the others.
 
         Raises:
             InputError: if the clip is damaged or shorter than what the stage needs.
@@ -52,7 +55,7 @@ class ClipDecoder:
         draw = random.Random(derive_seed(self.seed, "clip", number))
         name = f"Clip {raw.clip.key} of {raw.shard}"
         try:
-            crop = self._crop(raw, draw)
+            crop, start_s = self._crop(raw, draw)
         except (InputError, ValueError) as error:
             raise InputError(
                 f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
@@ -63,9 +66,13 @@ class ClipDecoder:
             )
         caption = self.text.draw(raw.clip, raw.captions, draw) if self.text else ""
         kind = "mel" if self.mel else "audio"
-        return {kind: crop, "caption": caption, "key": raw.clip.key, "number": number}
+        example = {kind: crop, "caption": caption, "key": raw.clip.key, "number": number}
+        if self.numbers:
+            example["numbers"] = to_tensors(numbers_of_truth(raw.clip.truth, raw.clip.start_s + start_s))
+        return example
 
-    def _crop(self, raw: RawClip, draw: random.Random) -> Tensor:
+    def _crop(self, raw: RawClip, draw: random.Random) -> tuple[Tensor, float]:
+        """The crop, and its start within the clip in seconds."""
         form = TrainingFormat(self.sample_rate, self.mel)
         derived = is_derived(raw.audio)
         if derived:
@@ -83,7 +90,8 @@ class ClipDecoder:
         spare = max(0, total // step - math.ceil(length / step))
         position = spare // 2 if self.centred else draw.randint(0, spare)
         if derived:
-            return from_bytes(raw.audio, position * steps, form.length(self.seconds), form.channels)
+            crop = from_bytes(raw.audio, position * steps, form.length(self.seconds), form.channels)
+            return crop, position * step / rate
         # Decode the crop with the context that the filters need on either side, and cut after resampling.
         start = position * step
         context = min(position, math.ceil(form.margin(rate) / step))
@@ -91,4 +99,4 @@ class ClipDecoder:
         end = min(total, start + length + form.margin(rate) + step)
         audio = to_mono(read(raw.audio, begin, end - begin).samples)
         offset = context * steps
-        return form.of(audio, rate)[:, offset : offset + form.length(self.seconds)]
+        return form.of(audio, rate)[:, offset : offset + form.length(self.seconds)], start / rate

@@ -129,7 +129,8 @@ class AudioDataModule(LightningDataModule):
             text = TextBatch(budget, stage.text.count_tokens, self.pseudo_labels, self.tag_orders)
         # Validation logs samples, for which it needs audio even where training takes log-mels.
         mel = None if centred else stage.trains_on_mel
-        return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel)
+        numbers = bool(stage.network.number_names)
+        return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel, numbers)
 
     def _loader(self, dataset: IterableDataset, workers: int) -> Loader:
         return Loader(

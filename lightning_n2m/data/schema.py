@@ -275,10 +275,13 @@ class Batch(TypedDict):
     ``(b, channels, frames)``, in its place. ``number`` ``(b,)`` counts samples over the whole
     training and over all ranks: every random draw of a sample follows from it. ``stream`` and ``position``
     ``(b,)`` are its place in the stream that it was read from, which belongs to one rank and worker.
+    ``numbers`` holds tempo, key and beats ``(b,)``, for a network that takes them
+    (`lightning_n2m.conditioning.numbers.to_batch`).
     """
 
     audio: NotRequired[Tensor]
     mel: NotRequired[Tensor]
+    numbers: NotRequired[dict[str, Tensor]]
     caption: list[str]
     key: list[str]
     number: Tensor

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.data.evaluation_set import EvaluationItem
+from lightning_n2m.data.prompt_attributes import PromptAttributes
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.evaluation.linear_probe import LinearProbe, fit_probe
-from lightning_n2m.evaluation.prompt_attributes import PromptAttributes
 from lightning_n2m.evaluation.reference_embeddings import RATE, Reference
 from lightning_n2m.evaluation.tempo_key import key, same_key, same_tempo, tempo
 from lightning_n2m.storage import write_atomic

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from lightning_n2m.data.prompt_attributes import PromptAttributes
 from lightning_n2m.evaluation.linear_probe import LinearProbe
-from lightning_n2m.evaluation.prompt_attributes import PromptAttributes
 from lightning_n2m.evaluation.tempo_key import same_key, same_tempo
 
 T = TypeVar("T")

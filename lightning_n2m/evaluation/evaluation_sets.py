@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lightning_n2m.data.audioset import MUSIC, music_labels
 from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet, decode_clip
+from lightning_n2m.data.prompt_attributes import parse_prompt
 from lightning_n2m.data.schema import Clip
 from lightning_n2m.data.shard_reader import ShardFile, find_shards, read_shard
 from lightning_n2m.errors import InputError
-from lightning_n2m.evaluation.prompt_attributes import parse_prompt
 from lightning_n2m.seeding import derive_seed
 
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")

@@ -19,6 +19,7 @@ from lightning_n2m.audio.degradations import add_noise, white_noise
 from lightning_n2m.audio.io import read, write
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet
+from lightning_n2m.data.prompt_attributes import parse_prompt
 from lightning_n2m.data.shard_reader import ShardFile, find_shards
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.attribute_predictions import (
@@ -37,7 +38,6 @@ from lightning_n2m.evaluation.memorisation import MemorisationCheck
 from lightning_n2m.evaluation.metric import MetricValue, write_metrics
 from lightning_n2m.evaluation.metric_suite import MetricSuite
 from lightning_n2m.evaluation.metrics.distances import NOISE
-from lightning_n2m.evaluation.prompt_attributes import parse_prompt
 from lightning_n2m.evaluation.reference_embeddings import (
     RATE,
     EmbeddingSettings,

@@ -9,20 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_n2m.conditioning.numbers import ENHARMONIC, TONICS
 from lightning_n2m.errors import InputError
 
-TONICS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-_ENHARMONIC = {
-    "Db": "C#",
-    "D#": "Eb",
-    "Gb": "F#",
-    "G#": "Ab",
-    "A#": "Bb",
-    "Cb": "B",
-    "Fb": "E",
-    "E#": "F",
-    "B#": "C",
-}
 # Probability of each degree in a key (Temperley 2007, from the Kostka-Payne corpus), from the tonic up.
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
@@ -86,4 +75,4 @@ def best_key(chroma: NDArray[np.floating]) -> tuple[str, str]:
 
 def same_key(estimate: tuple[str, str], tonic: str, mode: str) -> bool:
     """Whether two keys are equal up to enharmonic spelling (G sharp is A flat)."""
-    return estimate == (_ENHARMONIC.get(tonic, tonic), mode)
+    return estimate == (ENHARMONIC.get(tonic, tonic), mode)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +30,10 @@ class Conditions:
         level: Diffusion time to which ``stacked`` or ``aligned`` was noised, ``(b,)``.
         step: Length in time of the step that a distilled network takes, ``(b,)``.
         guidance: Guidance scale that a distilled network applies, ``(b,)``.
+        tempo: Beats per minute, ``(b,)``; NaN where absent.
+        tonic: Pitch class from 0 (C) to 11, ``(b,)``; -1 where absent.
+        mode: 0 for major, 1 for minor, ``(b,)``; -1 where absent.
+        beat_phase: Sine and cosine of the beat phase, ``(b, 2, t)``; zero where absent.
     """
 
     text: Tensor | None = None
@@ -38,6 +44,10 @@ class Conditions:
     level: Tensor | None = None
     step: Tensor | None = None
     guidance: Tensor | None = None
+    tempo: Tensor | None = None
+    tonic: Tensor | None = None
+    mode: Tensor | None = None
+    beat_phase: Tensor | None = None
 
     def drop_text(self, drop: Tensor | None = None) -> Conditions:
         """Replace texts by the null text.
@@ -49,6 +59,23 @@ class Conditions:
             return self
         keep = torch.zeros_like(self.text_mask) if drop is None else self.text_mask & ~drop[:, None]
         return dataclasses.replace(self, text_mask=keep)
+
+    def drop_numbers(self, drop: Mapping[str, Tensor] | None = None) -> Conditions:
+        """Replace tempo, tonic, mode and beat phase by their absent states.
+
+        Args:
+            drop: For each number by name, true for the samples that lose it, ``(b,)``; null for all.
+        """
+        changed = {}
+        for name, absent in (("tempo", math.nan), ("tonic", -1), ("mode", -1), ("beat_phase", 0.0)):
+            value = getattr(self, name)
+            if value is None or (drop is not None and name not in drop):
+                continue
+            is_dropped = torch.ones_like(value, dtype=torch.bool)
+            if drop is not None:
+                is_dropped = drop[name].view(-1, *[1] * (value.dim() - 1)).expand_as(value)
+            changed[name] = torch.where(is_dropped, torch.full_like(value, absent), value)
+        return dataclasses.replace(self, **changed)
 
     def with_text(self, text: Tensor, text_mask: Tensor) -> Conditions:
         """The same conditions with another text."""
@@ -87,6 +114,7 @@ class Conditions:
             self,
             stacked=None if self.stacked is None else self.stacked[..., start:stop],
             known=None if self.known is None else self.known[..., start:stop],
+            beat_phase=None if self.beat_phase is None else self.beat_phase[..., start:stop],
             aligned=None
             if self.aligned is None
             else self.aligned[..., start // stride : ceil_div(stop, stride)],

@@ -16,6 +16,7 @@ from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.convolution import Conv, Entry
 from lightning_n2m.networks.embedding import GUIDANCE_UNIT, PooledText, TimeEmbedding, zero_embedding
 from lightning_n2m.networks.film import FiLM
+from lightning_n2m.networks.number_embedding import NumberEmbedding, NumberName
 from lightning_n2m.networks.resampling import Down, ResampleKernel, Up
 from lightning_n2m.networks.spectrogram_refiner import PACK, SpectrogramRefiner
 
@@ -66,6 +67,8 @@ class UNet1d(nn.Module):
         step_input: Embed the length of a step in time, for a distilled network (`Conditions.step`). The
             embedding starts at zero, so that the network starts as its teacher.
         guidance_input: Embed the guidance scale, likewise (`Conditions.guidance`).
+        numbers: Numbers that the network takes besides the text: ``tempo``, ``tonic``, ``mode``,
+            ``beat_phase``. Their weights start at zero. Deviation: none in the paper.
 
     Raises:
         InputError: If a number is out of range, the lists differ in length, a text is used without its
@@ -98,6 +101,7 @@ class UNet1d(nn.Module):
         aligned_before_blocks: bool = False,
         step_input: bool = False,
         guidance_input: bool = False,
+        numbers: Sequence[NumberName] = (),
     ) -> None:
         super().__init__()
         for name, value, low in (
@@ -159,6 +163,7 @@ class UNet1d(nn.Module):
         self.step = zero_embedding(base_channels) if step_input else None
         self.guidance = zero_embedding(base_channels) if guidance_input else None
         self.pooled_text = PooledText(text_channels or 0, base_channels) if pooled_text else None
+        self.numbers = NumberEmbedding(numbers, base_channels) if numbers else None
         self.entry = Entry(channels + stacked_channels, base_channels, 3, padding=1)
         # Not part of `entry`: sums in another order would change the last bits of the output.
         self.known = Conv(known_channels, base_channels, 3, padding=1, bias=False) if known_channels else None
@@ -219,6 +224,8 @@ class UNet1d(nn.Module):
         x = self.entry(x)
         if self.known is not None and conditions.known is not None:
             x = x + self.known(F.pad(conditions.known, (0, -length % self.total_stride)))
+        if self.numbers is not None and self.numbers.beat_phase is not None:
+            x = self._add_beat_phase(x, self.numbers.beat_phase, conditions)
         skips = [self.combine_entry(x, embedding)]
         deepest = len(self.downs) - 1
         for i, (down, blocks) in enumerate(zip(self.downs, self.blocks_down, strict=True)):
@@ -241,9 +248,9 @@ class UNet1d(nn.Module):
     def with_new_inputs(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a network without some of the inputs, completed by this network's own.
 
-        These are the inputs of a distilled network and the known regions.
+        These are the inputs of a distilled network, the known regions and the numbers.
         """
-        names = ("step.", "guidance.", "known.")
+        names = ("step.", "guidance.", "known.", "numbers.")
         own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(names)}
         return own | dict(weights)
 
@@ -261,7 +268,20 @@ class UNet1d(nn.Module):
             embedding = embedding + self.guidance(scale / GUIDANCE_UNIT)
         if self.pooled_text is not None and conditions.text is not None and conditions.text_mask is not None:
             embedding = embedding + self.pooled_text(conditions.text, conditions.text_mask)
+        if self.numbers is not None:
+            embedding = self.numbers(conditions, embedding)
         return F.silu(embedding)
+
+    @property
+    def number_names(self) -> tuple[NumberName, ...]:
+        """Numbers that the network takes besides the text."""
+        return () if self.numbers is None else self.numbers.names
+
+    def _add_beat_phase(self, x: Tensor, layer: nn.Module, conditions: Conditions) -> Tensor:
+        if conditions.beat_phase is None:
+            return x
+        phase = conditions.beat_phase.to(x.dtype)
+        return x + layer(F.pad(phase, (0, x.shape[-1] - phase.shape[-1])))
 
     def _add_aligned(self, x: Tensor, conditions: Conditions) -> Tensor:
         if self.aligned is None or conditions.aligned is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from lightning_n2m.conditioning.known_regions import known_input
+from lightning_n2m.conditioning.numbers import MusicNumbers, NumberDropout, draw_dropout, to_batch
 from lightning_n2m.data.schema import Batch, stream_positions
 from lightning_n2m.diffusion.coupling import complete_groups, couple
 from lightning_n2m.diffusion.times import TimeSampling
@@ -56,6 +57,8 @@ class Stage(DiffusionModule):
         optimisation: Optimiser and learning rate.
         text_dropout: Probability with which the text of a training sample is dropped (section 3.4).
         validation_times: Diffusion times at which validation measures the loss.
+        number_dropout: Probabilities with which a training sample loses its tempo, tonic, mode or beat phase,
+            for a network that takes them; with its text it loses all of them.
         seed: Seed of all random numbers of a training sample.
         compile: Compile the network for training.
         times: Distribution of the diffusion times.
@@ -77,6 +80,7 @@ class Stage(DiffusionModule):
         times: TimeSampling = TimeSampling(),
         transport_group: int = 1,
         distillation: Distillation | None = None,
+        number_dropout: NumberDropout = NumberDropout(),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,7 +88,7 @@ class Stage(DiffusionModule):
         self.validation_times = tuple(validation_times)
         check_range("transport_group", transport_group, 1, 4096)
         self.times, self.transport_group = times, transport_group
-        self.compile_network = compile
+        self.compile_network, self.number_dropout = compile, number_dropout
         self.distillation = distillation
         self.teacher: Teacher | None = None
         if distillation is not None:
@@ -143,10 +147,19 @@ class Stage(DiffusionModule):
                 conditions = self.conditioner.for_sampling(
                     signal, length, self.sampling.conditioning_noise, schedule, rng
                 )
+        text_dropped = None
         if self.text is not None:
             conditions = self.with_text(conditions, batch["caption"])
             if training:
-                conditions = conditions.drop_text(rng.uniform() < self.text_dropout)
+                text_dropped = rng.uniform() < self.text_dropout
+                conditions = conditions.drop_text(text_dropped)
+        if self.network.number_names:
+            conditions = self.with_numbers(conditions, _numbers_of(batch, self.device), length)
+            if training:
+                own_rng = PerSampleGenerator(f"{self.seed} numbers", batch["number"].tolist(), self.device)
+                names = self.network.number_names
+                drop = draw_dropout(names, self.number_dropout, own_rng, text_dropped)
+                conditions = conditions.drop_numbers(drop)
         return conditions
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -351,3 +364,8 @@ class Stage(DiffusionModule):
             current_rate = rate * self.optimisation.factor(schedule["last_epoch"])
             for group in optimizer["param_groups"]:
                 group.update(initial_lr=rate, lr=current_rate)
+
+
+def _numbers_of(batch: Batch, device: torch.device) -> Mapping[str, Tensor]:
+    """Tempo, key and beats of a batch; absent where the loader does not give them."""
+    return batch.get("numbers") or to_batch([MusicNumbers()] * len(batch["number"]), device)

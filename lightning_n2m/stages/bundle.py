@@ -73,8 +73,8 @@ def load_stage(folder: str | Path) -> Stage:
 def begin_with(stage: LightningModule, folder: str | Path) -> None:
     """Give a stage that is to be trained the weights of another training.
 
-    Smaller kernels of strided layers are padded with zeros, see `widen_kernels`. Inputs that only a distilled
-    network has, or one that trains with known regions, start at zero.
+    Smaller kernels of strided layers are padded with zeros, see `widen_kernels`. Inputs that the other
+    network lacks (step and guidance scale, known regions, numbers) start at zero.
 
     Args:
         stage: The stage.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,7 +16,9 @@ from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.windows import overlapped, piecewise
 from lightning_n2m.conditioning.conditioner import Conditioner
 from lightning_n2m.conditioning.known_regions import KnownRegions
+from lightning_n2m.conditioning.numbers import MusicNumbers, condition_tensors, to_batch
 from lightning_n2m.conditioning.text import TextEncoder
+from lightning_n2m.data.prompt_attributes import parse_prompt
 from lightning_n2m.diffusion.guidance import finish, guide
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised
@@ -124,6 +127,17 @@ class DiffusionModule(LightningModule):
         empty = torch.tensor([not caption.strip() for caption in captions], device=self.device)
         return conditions.with_text(encoded.states, encoded.mask).drop_text(empty)
 
+    def with_numbers(self, conditions: Conditions, numbers: Mapping[str, Tensor], length: int) -> Conditions:
+        """Add the numbers that the network takes.
+
+        Args:
+            conditions: The other conditions.
+            numbers: Tensors ``(b,)`` as of `lightning_n2m.conditioning.numbers.to_batch`.
+            length: Steps of the output.
+        """
+        fields = condition_tensors(self.network.number_names, numbers, length, self.output_rate)
+        return dataclasses.replace(conditions, **fields)
+
     @torch.no_grad()
     def generate(
         self,
@@ -133,6 +147,7 @@ class DiffusionModule(LightningModule):
         signal: Tensor | None = None,
         negative: str = "",
         progress: Progress | None = None,
+        numbers: Sequence[MusicNumbers] | None = None,
     ) -> Tensor:
         """Sample outputs for prompts.
 
@@ -143,6 +158,8 @@ class DiffusionModule(LightningModule):
             signal: Output of the previous stage, ``(b, c, t)`` at its own rate.
             negative: Negative prompt, which replaces the null text of the unconditional branch.
             progress: Called after each step with the number of steps done and the total.
+            numbers: Tempo and key of each sample, for a network that takes them; those that the prompt
+                names when null.
 
         Returns:
             ``(b, c, seconds * output_rate)``, unscaled.
@@ -160,18 +177,20 @@ class DiffusionModule(LightningModule):
                 )
             level, schedule = self.sampling.conditioning_noise, self.objective.schedule
             conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
-        # The unconditional branch of guidance differs from the conditional one in its text alone.
-        unconditional = conditions
         if self.text is not None:
             conditions = self.with_text(conditions, captions)
-            unconditional = (
-                self.with_text(conditions, [negative] * len(captions)) if negative else conditions.drop_text()
-            )
             if negative and self.sampling.method == "few":
                 raise InputError(
                     f"A negative prompt needs two branches of guidance, and this {type(self).__name__} is "
                     "distilled into one; leave it out, or use its teacher."
                 )
+        if self.network.number_names:
+            values = [numbers_of_prompt(caption) for caption in captions] if numbers is None else numbers
+            conditions = self.with_numbers(conditions, to_batch(values, self.device), length)
+        # The unconditional branch of guidance lacks text and numbers and has all else.
+        unconditional = conditions.drop_text().drop_numbers()
+        if self.text is not None and negative:
+            unconditional = self.with_text(unconditional, [negative] * len(captions))
         steps, schedule = self.sampling, self.objective.schedule
         x = rng.normal(self.network.channels, length)
         x = self.starting_point(x, conditions)
@@ -303,3 +322,9 @@ class DiffusionModule(LightningModule):
                 )
             return conditions.with_step(t - end)
         return conditions.with_step(t - end, torch.full_like(t, scale))
+
+
+def numbers_of_prompt(prompt: str) -> MusicNumbers:
+    """Tempo and key that a prompt names; the clip begins on a beat."""
+    attributes = parse_prompt(prompt)
+    return MusicNumbers(attributes.tempo, attributes.key, None if attributes.tempo is None else 0.0)

@@ -108,7 +108,7 @@ class Teacher:
             network = functools.partial(stage.network, conditions=conditions)
             x0 = stage.objective.denoise(network, x, t).x0
         else:
-            both = conditions.cat(conditions.drop_text())
+            both = conditions.cat(conditions.drop_text().drop_numbers())
             network = functools.partial(stage.network, conditions=both)
             both_x0 = stage.objective.denoise(network, torch.cat([x, x]), torch.cat([t, t])).x0
             x0, unconditional = both_x0.chunk(2)

@@ -169,3 +169,30 @@ def test_samples_that_are_no_numbers_are_refused(raw_clip):
     audio[0, 12_000] = math.nan
     message = refused(raw_clip(encode(audio, 24_000, "WAV", "FLOAT")), seconds=1.0)
     assert "NaN or infinite" in message
+
+
+@pytest.mark.parametrize("form", ["flac", "mel"])
+def test_numbers_follow_the_position_of_the_crop(raw_clip, form):
+    """At 60 bpm and with the first beat at 0.1 s, the position in seconds is that in beats plus 0.1."""
+    raw, mel = raw_clip(seconds=1.2), MelSettings()
+    truth = {"tempo_bpm": 60.0, "key": "D", "mode": "minor", "first_beat_s": 0.1}
+    raw = dataclasses.replace(raw, clip=dataclasses.replace(raw.clip, truth=truth, start_s=7.5))
+    whole = read(raw.audio).samples
+    if form == "mel":
+        whole = log_mel(resample(whole, 24_000, 16_000)[None], mel)[0]
+        raw = dataclasses.replace(raw, audio=to_bytes(whole.float()))
+        decoder = ClipDecoder(16_000, 0.32, None, mel=mel, numbers=True)
+    else:
+        decoder = ClipDecoder(24_000, 0.3, None, numbers=True)
+    for number in range(4):
+        example = decoder(raw, number)
+        if form == "mel":
+            windows = whole.unfold(1, 32, 1).transpose(1, 2)
+            distance = (windows - example["mel"][..., None]).abs().amax(dim=(0, 1))
+            start_s = distance.argmin().item() / 100
+        else:
+            start_s = place(example["audio"], whole) / 24_000
+        numbers = example["numbers"]
+        assert numbers["tempo"].item() == 60 and (numbers["tonic"].item(), numbers["mode"].item()) == (2, 1)
+        assert numbers["beat"].item() == pytest.approx((7.5 + start_s - 0.1) % 1, abs=1e-5)
+    assert "numbers" not in dataclasses.replace(decoder, numbers=False)(raw, 0)

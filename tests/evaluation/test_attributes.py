@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lightning_n2m.data.prompt_attributes import PromptAttributes
 from lightning_n2m.evaluation.attributes import (
     AttributePredictions,
     drums_score,
@@ -14,7 +15,6 @@ from lightning_n2m.evaluation.attributes import (
     tempo_score,
 )
 from lightning_n2m.evaluation.linear_probe import fit_probe
-from lightning_n2m.evaluation.prompt_attributes import PromptAttributes
 
 LABELS = ["brass", "guitar", "piano"]
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.conditioning.conditioner import Augmentation
+from lightning_n2m.conditioning.numbers import MusicNumbers, NumberDropout, to_batch
 from lightning_n2m.conditioning.text import EncodedText
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.schedule import CosineSchedule
 from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.number_embedding import NUMBERS
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
@@ -157,3 +159,136 @@ def test_generate_guides_from_the_unconditional_to_the_conditional_estimate(
     monkeypatch.setattr(stage.network, "forward", forward)
     output = stage.generate([caption], 0.01, PerSampleGenerator(0, [0]), negative=negative)
     torch.testing.assert_close(output, torch.full((1, 1, 32), expected), atol=1e-3, rtol=0)
+
+
+def generator(**options: Any) -> WaveformGenerator:
+    return WaveformGenerator(
+        text=Encoder(),  # type: ignore[arg-type]
+        network=unet(numbers=NUMBERS),
+        objective=Objective(CosineSchedule()),
+        seconds=LENGTH / 3200,
+        text_dropout=DROPOUT,
+        **options,
+    )
+
+
+def batch_with_numbers(clips: int) -> Any:
+    known = MusicNumbers(90.0, ("D", "minor"), 0.25)
+    return batch(clips) | {"numbers": to_batch([known] * clips)}
+
+
+def received_in_training(
+    stage: Stage, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Conditions, Tensor]:
+    """Conditions and noised input that the network gets in a training step."""
+    received: list[tuple[Conditions, Tensor]] = []
+
+    def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        assert conditions is not None
+        received.append((conditions, x))
+        return x
+
+    monkeypatch.setattr(stage.network, "forward", forward)
+    monkeypatch.setattr(stage, "log", lambda *args, **options: None)
+    stage.training_step(given, 0)
+    return received[0]
+
+
+def test_a_training_step_drops_numbers_per_sample_and_all_of_them_with_the_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clips, dropout = 400, NumberDropout(tempo=0.2, tonic=0.4, mode=0.6, beat_phase=0.1)
+    stage = generator(number_dropout=dropout)
+    conditions, _ = received_in_training(stage, batch_with_numbers(clips), monkeypatch)
+    assert conditions.text_mask is not None and conditions.tempo is not None
+    assert conditions.tonic is not None and conditions.mode is not None and conditions.beat_phase is not None
+    without_text = ~conditions.text_mask[:, 0]
+    absent = {
+        "tempo": conditions.tempo.isnan(),
+        "tonic": conditions.tonic == -1,
+        "mode": conditions.mode == -1,
+        "beat_phase": ~conditions.beat_phase.flatten(1).any(dim=1),
+    }
+    for name, is_absent in absent.items():
+        assert is_absent[without_text].all()
+        share, probability = is_absent[~without_text].float().mean().item(), getattr(dropout, name)
+        count = int((~without_text).sum())
+        assert abs(share - probability) < 3 * (probability * (1 - probability) / count) ** 0.5
+    assert set(conditions.tempo[~absent["tempo"]].tolist()) == {90.0}
+    assert set(conditions.tonic[~absent["tonic"]].tolist()) == {2}
+    assert set(conditions.mode[~absent["mode"]].tolist()) == {1}
+    # A quarter of a beat: the sine begins at its maximum.
+    assert conditions.beat_phase[~absent["beat_phase"], 0, 0].allclose(torch.ones(()))
+    # A part of the batch has the same draws.
+    smaller, _ = received_in_training(generator(number_dropout=dropout), batch_with_numbers(30), monkeypatch)
+    assert smaller.tonic is not None and torch.equal(smaller.tonic, conditions.tonic[:30])
+
+
+def test_numbers_leave_the_other_draws_of_a_sample_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = generator()
+    plain = WaveformGenerator(
+        text=Encoder(),  # type: ignore[arg-type]
+        network=unet(),
+        objective=Objective(CosineSchedule()),
+        seconds=LENGTH / 3200,
+        text_dropout=DROPOUT,
+    )
+    conditions, x = received_in_training(stage, batch_with_numbers(CLIPS), monkeypatch)
+    other, other_x = received_in_training(plain, batch(CLIPS), monkeypatch)
+    assert conditions.text_mask is not None and other.text_mask is not None
+    assert torch.equal(x, other_x) and torch.equal(conditions.text_mask, other.text_mask)
+    assert other.tempo is None and other.beat_phase is None
+
+
+def test_a_batch_without_numbers_trains_with_absent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions, _ = received_in_training(generator(), batch(4), monkeypatch)
+    assert conditions.tempo is not None and conditions.tempo.isnan().all()
+    assert conditions.tonic is not None and conditions.tonic.tolist() == [-1] * 4
+
+
+def test_validation_keeps_all_numbers() -> None:
+    rng = PerSampleGenerator(0, range(8))
+    conditions = generator().build_conditions(batch_with_numbers(8), LENGTH, rng, training=False)
+    assert conditions.tempo is not None and conditions.tempo.tolist() == [90.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("prompt", "numbers", "tempo", "tonic"),
+    [
+        ("a waltz in D minor at 90 bpm", None, 90.0, 2),
+        ("a waltz", None, None, -1),
+        ("a waltz at 90 bpm", MusicNumbers(140.0, ("Eb", "major"), 0.0), 140.0, 3),
+    ],
+)
+def test_sampling_takes_numbers_from_the_prompt_or_as_given(
+    prompt: str,
+    numbers: MusicNumbers | None,
+    tempo: float | None,
+    tonic: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(VALUES, prompt, 1.0)
+    stage = generator(sampling=Sampling(num_steps=1, guidance=Guidance(scale=2.0)))
+    received: list[Conditions] = []
+
+    def forward(x: Tensor, t: Tensor, conditions: Conditions | None = None) -> Tensor:
+        assert conditions is not None
+        received.append(conditions)
+        return x
+
+    monkeypatch.setattr(stage.network, "forward", forward)
+    given = None if numbers is None else [numbers]
+    stage.generate([prompt], LENGTH / 3200, PerSampleGenerator(0, [0]), numbers=given)
+    both = received[0]
+    assert both.tempo is not None and both.tonic is not None and both.beat_phase is not None
+    assert both.text_mask is not None
+    # The first half is the conditional branch of guidance; the second lacks text and numbers together.
+    assert both.tempo[0].item() == tempo if tempo else both.tempo[0].isnan()
+    assert both.tonic.tolist() == [tonic, -1] and both.tempo[1].isnan()
+    assert bool(both.beat_phase[0].any()) == (tempo is not None) and not both.beat_phase[1].any()
+    assert both.text_mask[:, 0].tolist() == [True, False]
+    if tempo:
+        steps = torch.arange(LENGTH, dtype=torch.float64)
+        torch.testing.assert_close(
+            both.beat_phase[0, 1], (2 * torch.pi * steps / 3200 * tempo / 60).cos().float()
+        )

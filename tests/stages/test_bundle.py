@@ -11,7 +11,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from lightning_n2m.conditioning.numbers import MusicNumbers, to_batch
 from lightning_n2m.errors import InputError
+from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.number_embedding import NUMBERS
 from lightning_n2m.stages.bundle import (
     begin_with,
     build_stage,
@@ -242,3 +245,20 @@ def test_a_training_starts_from_weights_with_smaller_kernels() -> None:
     for new, old in zip(stage.network.ups, earlier.network.ups, strict=True):
         before = new.padding[0] - old.padding[0]
         assert torch.equal(new.weight[..., before : before + old.weight.shape[-1]], old.weight)
+
+
+@pytest.mark.parametrize("name", ["spectrogram_generator", "waveform_generator"])
+def test_a_training_with_numbers_starts_bit_equal_to_the_weights_without(name: str) -> None:
+    folder = ROOT / "pretrained" / name
+    config, earlier = read_config(folder), load_stage(folder)
+    config["init_args"]["network"]["init_args"]["numbers"] = list(NUMBERS)
+    stage = build_stage(config)
+    begin_with(stage, folder)
+    stage.eval()
+    x = torch.randn(1, stage.network.channels, 300, generator=torch.Generator().manual_seed(0))
+    text, mask = torch.randn(1, 3, 384, generator=torch.Generator().manual_seed(1)), torch.ones(1, 3) > 0
+    plain = Conditions(text, mask)
+    numbers = stage.with_numbers(plain, to_batch([MusicNumbers(90.0, ("D", "minor"), 0.0)]), 300)
+    with torch.no_grad():
+        before, after = earlier.network(x, torch.ones(1), plain), stage.network(x, torch.ones(1), numbers)
+    assert numbers.beat_phase is not None and torch.equal(before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lightning_n2m.data.prompt_attributes import parse_prompt
 from lightning_n2m.evaluation import attributes
 from lightning_n2m.evaluation.attribute_predictions import key_accuracy, tempo_accuracy
 from lightning_n2m.evaluation.attributes import AttributePredictions, AttributeScore
@@ -11,7 +12,6 @@ from lightning_n2m.evaluation.clip_features import ClipFeatures
 from lightning_n2m.evaluation.embedders import MUSICNN
 from lightning_n2m.evaluation.evaluation_data import EvaluationData
 from lightning_n2m.evaluation.metric import MetricValue
-from lightning_n2m.evaluation.prompt_attributes import parse_prompt
 
 
 def measure_adherence(data: EvaluationData) -> Iterator[MetricValue]:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning_n2m.conditioning.numbers import FASTEST, SLOWEST, parse_key
 from lightning_n2m.data.instruments import family_by_name
+from lightning_n2m.data.number_words import number_words
 
 # Words that people use beside the General MIDI names of instruments, by family.
 _MORE_WORDS = {
@@ -21,8 +23,17 @@ _MORE_WORDS = {
 _FAMILY_OF = family_by_name() | {word: family for family, words in _MORE_WORDS.items() for word in words}
 # Longer names first: a "double bass" is not only a "bass".
 _INSTRUMENT = re.compile(rf"\b({'|'.join(sorted(_FAMILY_OF, key=len, reverse=True))})\b")
-_TEMPO = re.compile(r"\b(\d{2,3}) ?(?:bpm|beats (?:a|per) minute)\b")
-_KEY = re.compile(r"\b([A-G])(#|b| sharp| flat)? (major|minor)\b")
+_IN_WORDS = {number_words(number): number for number in range(int(SLOWEST), int(FASTEST) + 1)}
+_NUMBER = rf"\d{{2,3}}|{'|'.join(sorted(_IN_WORDS, key=len, reverse=True))}"
+_TEMPO = re.compile(
+    rf"\b(?:({_NUMBER})[ -]?(?:bpm|beats (?:a|per) minute)|(?:bpm|tempo)(?: of|:| is)? ({_NUMBER}))\b"
+)
+_KEY = re.compile(r"\b([A-G](?:#|b|♯|♭| sharp| flat|-sharp|-flat)?[ -](?:major|minor))\b")
+# A symbol such as Am or F# is a key after "in" or "key of", or between two commas. At the beginning of a
+# prompt a letter alone is not.
+_SYMBOL = re.compile(
+    r"(?:\b(?:in|key of|key:?) |, |^(?=[A-G](?:[#b♯♭]m?|m)))([A-G][#b♯♭]?m?)(?=[,.;]|$| at\b)"
+)
 _NO_DRUMS = re.compile(r"\b(?:no drums|without (?:any )?drums|drumless|unaccompanied|solo|alone|a single)\b")
 _DRUMS = re.compile(r"\b(?:drums?|drum kit)\b")
 
@@ -60,7 +71,7 @@ def parse_prompt(prompt: str, genres: Sequence[str] = ()) -> PromptAttributes:
     """
     text = prompt.lower()
     names = {match.group(1) for match in _INSTRUMENT.finditer(text)}
-    tempo, key = _TEMPO.search(text), _KEY.search(prompt)
+    key = _KEY.search(prompt) or _SYMBOL.search(prompt)
     # Steel drums are percussion, not a drum kit.
     drums: bool | None = None
     if _NO_DRUMS.search(text):
@@ -75,11 +86,20 @@ def parse_prompt(prompt: str, genres: Sequence[str] = ()) -> PromptAttributes:
         ),
         None,
     )
-    sign = {"#": "#", " sharp": "#", "b": "b", " flat": "b"}
     return PromptAttributes(
         frozenset(_FAMILY_OF[name] for name in names),
         drums,
-        float(tempo.group(1)) if tempo else None,
-        (key.group(1) + sign.get(key.group(2) or "", ""), key.group(3)) if key else None,
+        _tempo(text),
+        parse_key(key[1]) if key else None,
         genre,
     )
+
+
+def _tempo(text: str) -> float | None:
+    """Beats per minute that a text in lower case names; those out of range are not a tempo."""
+    match = _TEMPO.search(text)
+    if match is None:
+        return None
+    number = match[1] or match[2]
+    tempo = float(_IN_WORDS.get(number) or number)
+    return tempo if SLOWEST <= tempo <= FASTEST else None
