@@ -10,6 +10,9 @@ INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
+# Tempo in beats per minute, and key ("D minor"); what the prompt names if empty.
+BPM =
+KEY =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
 # Allocator settings for training on a CPU; the file explains them.
@@ -22,7 +25,9 @@ unexport SECONDS
 override PROMPT := $(value PROMPT)
 override OUT := $(value OUT)
 override NEGATIVE := $(value NEGATIVE)
-export PROMPT OUT NEGATIVE
+override KEY := $(value KEY)
+override BPM := $(value BPM)
+export PROMPT OUT NEGATIVE KEY BPM
 
 RUN     := $(VENV)/bin/python
 PIP     := $(RUN) -m pip install -qq --disable-pip-version-check
@@ -45,10 +50,10 @@ help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
+music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
-		--output.folder="$$OUT" --trainer.precision $(PRECISION)
+		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION)
 
 test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.audio.io import write
 from lightning_n2m.cascade import MAX_SECONDS, Cascade, replace_sampling
+from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.package_files import find_recipe, recipe_names
 from lightning_n2m.remote.bundles import find_bundles, join_url
@@ -87,6 +88,8 @@ class TextToMusic:
         seconds: float | None = None,
         seed: int = 0,
         negative: str = "",
+        bpm: float | None = None,
+        key: str | None = None,
         variations: int = 1,
         batch_size: int = 4,
         progress: bool = False,
@@ -100,6 +103,8 @@ class TextToMusic:
             seconds: Length of each clip; the cascade's own when none is given.
             seed: Seed of all noise.
             negative: Prompt to lead away from.
+            bpm: Tempo in beats per minute; what the prompt names when none is given.
+            key: Key, for instance ``D minor``; what the prompt names when none is given.
             variations: Clips of each prompt, of different noise.
             batch_size: Clips generated in one batch.
             progress: Show the progress on standard error.
@@ -124,6 +129,7 @@ class TextToMusic:
         check_range("seconds", length, 0.01, MAX_SECONDS)
         cascade = self.cascade
         cascade.seed, cascade.negative, cascade.progress = seed, negative, progress
+        cascade.requested = RequestedNumbers.parse(bpm, key)
         items = [(text.strip(), number) for text in texts for number in range(variations)]
         clips = []
         with torch.inference_mode(), self._sampling(sampling or {}):

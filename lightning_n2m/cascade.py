@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lightning_n2m.conditioning.lowres import LowResolution
+from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.diffusion.sampler import Method
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError, check_range
@@ -110,11 +111,15 @@ class Cascade(LightningModule):
         seed: Seed of all noise.
         negative: Prompt to lead away from.
         progress: Show the progress on standard error.
+        bpm: Tempo in beats per minute; in the words of the prompt for a generator that has no input for it.
+        key: Key, for instance ``D minor``; likewise.
 
     Raises:
         InputError: if a folder holds another kind of stage, two stages do not fit together, or a setting is
             out of range.
     """
+
+    requested = RequestedNumbers()
 
     def __init__(
         self,
@@ -125,6 +130,8 @@ class Cascade(LightningModule):
         seed: int = 0,
         negative: str = "",
         progress: bool = True,
+        bpm: float | None = None,
+        key: str | None = None,
     ) -> None:
         super().__init__()
         check_range("model.seconds", seconds, 0.01, MAX_SECONDS)
@@ -132,6 +139,7 @@ class Cascade(LightningModule):
         runs = [generator, refiner] + ([super_resolution] if super_resolution else [])
         self.stages = nn.ModuleList(run.load() for run in runs)
         self.seconds, self.seed, self.negative, self.progress = seconds, seed, negative, progress
+        self.requested = RequestedNumbers.parse(bpm, key)
         self._running: SamplingProgress | None = None
         self._check([run.folder for run in runs])
 
@@ -238,6 +246,9 @@ class Cascade(LightningModule):
         progress: SamplingProgress | None,
         observe: Callable[[StageProgress], None] | None,
     ) -> Tensor:
+        numbers_of_clips = [self.requested.numbers(prompt) for prompt in prompts]
+        names = self.generator.network.number_names
+        prompts = [self.requested.prompt_for(prompt, names) for prompt in prompts]
         signal: Tensor | None = None
         row = self._row[:stages]
         for number, stage in enumerate(row):
@@ -252,7 +263,7 @@ class Cascade(LightningModule):
                 if observe is not None:
                     observe(StageProgress(stage, number, len(row), done, total))
 
-            signal = stage.generate(prompts, seconds, rng, signal, self.negative, report)
+            signal = stage.generate(prompts, seconds, rng, signal, self.negative, report, numbers_of_clips)
             if not torch.isfinite(signal).all():
                 raise InputError(
                     f"{name} generated NaN or infinite samples, and nothing was written; use other weights, "
@@ -282,6 +293,9 @@ class Cascade(LightningModule):
             "seed": self.seed,
             "seconds": self.seconds,
             "negative": self.negative,
+            # Only where they are set: the records of clips that have neither stay as they were.
+            **({} if self.requested.tempo is None else {"bpm": self.requested.tempo}),
+            **({} if self.requested.key is None else {"key": " ".join(self.requested.key)}),
             "stages": [dict(stage) for stage in self._stage_records],
         }
 

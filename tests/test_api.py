@@ -97,6 +97,19 @@ def test_each_step_and_each_stage_are_observed(model: TextToMusic) -> None:
     np.testing.assert_array_equal(model.generate("techno", seconds=0.3).samples, clip.samples)
 
 
+def test_tempo_and_key_become_words_for_a_generator_without_inputs_for_them(model: TextToMusic) -> None:
+    clip = model.generate("a slow waltz", seconds=0.3, bpm=90, key="Dm")
+    words = model.generate("a slow waltz, 90 bpm, D minor", seconds=0.3)
+    np.testing.assert_array_equal(clip.samples, words.samples)
+    # The next call has none.
+    plain = model.generate("a slow waltz", seconds=0.3)
+    assert not np.array_equal(plain.samples, words.samples)
+    with pytest.raises(InputError, match="names 90 bpm"):
+        model.generate("a waltz at 90 bpm", seconds=0.3, bpm=120)
+    with pytest.raises(InputError, match="key"):
+        model.generate("a waltz", seconds=0.3, key="H moll")
+
+
 def test_clips_are_saved(tmp_path: Path) -> None:
     samples = np.stack([np.full((1, 240), value, np.float32) for value in (0.25, -0.5)])
     assert GeneratedAudio(samples[0], 24_000).save(tmp_path / "a.wav") == [tmp_path / "a.wav"]

@@ -106,6 +106,16 @@ def test_the_command_line_takes_every_recipe_under_every_overlay(
     assert printed["trainer"]["accelerator"] == yaml.safe_load(overlay.read_text())["trainer"]["accelerator"]
 
 
+@pytest.mark.parametrize("overlay", sorted(CONFIGS.glob("conditions/*.yaml")), ids=lambda path: path.stem)
+def test_generators_take_the_overlays_of_conditions(overlay: Path) -> None:
+    wanted = yaml.safe_load(overlay.read_text())["model"]["init_args"]["network"]["init_args"]["numbers"]
+    for name in ("starter/spectrogram_generator", "paper/waveform_generator"):
+        config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]
+        config["init_args"]["network"]["init_args"]["numbers"] = wanted
+        with torch.device("meta"):
+            assert build_stage(config).network.number_names == tuple(wanted)
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("cascade/*.yaml")), ids=named)
 def test_the_cascades_load_the_weights_that_come_with_the_project(
     path: Path, monkeypatch: pytest.MonkeyPatch

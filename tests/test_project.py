@@ -53,6 +53,8 @@ class Make:
             "PROMPT",
             "OUT",
             "NEGATIVE",
+            "BPM",
+            "KEY",
             "SECONDS",
             "FAST",
             "MAKEFLAGS",
@@ -95,10 +97,13 @@ def test_music_passes_its_variables_on(make):
         "SEED=3",
         "VARIATIONS=2",
         "ROUTE=waveform",
+        "BPM=120",
+        "KEY=D minor",
         *variables,
         SECONDS="99",
     )
     arguments = arguments_of(run)
+    assert {"--model.bpm=120", "--model.key=D minor"} <= set(arguments)
     assert {"configs/cascade/waveform.yaml", "--model.seconds=7.5", "--model.seed=3"} <= set(arguments)
     assert {"--output.folder=my $HOME", "--model.negative=" + text["NEGATIVE"]} <= set(arguments)
     assert "--data.variations=2" in arguments

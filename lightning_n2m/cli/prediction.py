@@ -48,6 +48,8 @@ def prepare_prediction(
         writer.check_folder(0)
         return True
     items = data.items()
+    for item in items:
+        model.requested.numbers(item["prompt"])  # Refuses a prompt that names another tempo or key.
     writer.check_folder(int(2 * len(items) * model.seconds * model.sample_rate))
     existing = writer.existing()
     remaining = [item for item in items if not existing or identity(model.record(item)) not in existing]

@@ -13,6 +13,7 @@ from lightning_n2m.callbacks.prediction_writer import PredictionWriter
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.data.prompts import Prompts
+from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, Interrupted
 from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.result import GeneratedClip
@@ -97,3 +98,11 @@ def test_the_summary_says_what_and_where(tmp_path: Path, capsys: pytest.CaptureF
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("1 clip (0.01 s of music) in ")
     assert lines[2].startswith(str(tmp_path / "manifest.jsonl"))
+
+
+def test_a_contradiction_of_tempo_is_refused_before_sampling(tmp_path: Path) -> None:
+    cascade = FakeCascade()
+    cascade.requested = RequestedNumbers.parse(120, None)
+    writer = PredictionWriter(str(tmp_path / "out"))
+    with pytest.raises(InputError, match="names 90 bpm"):
+        prepare_prediction(cascade, Prompts(prompt="a waltz at 90 bpm"), writer, None)
