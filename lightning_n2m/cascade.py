@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from lightning_n2m.mulan.joint import fingerprint
 from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.progress import SamplingProgress
 from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.adapters import add_adapters
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage
 from lightning_n2m.stages.cascaders import SpectrogramVocoder, SuperResolution, WaveformCascader
@@ -31,6 +32,19 @@ from lightning_n2m.stages.result import GeneratedClip, StageProgress
 from lightning_n2m.stages.settings import Sampling
 
 MAX_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class AdapterRun:
+    """Which adapter to add to a stage.
+
+    Args:
+        folder: What ``export`` wrote for a run of ``fit --adapter``, or the folder of the run.
+        strength: 0 leaves the stage as it is, 1 is the adapter as trained; from -4 to 4.
+    """
+
+    folder: str
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class StageRun:
         gamma: Stochasticity of the ancestral sampler.
         conditioning_noise: Diffusion time to which the signal of the previous stage is noised.
         consistency_iterations: Number of consistency projections onto that signal.
+        adapters: Adapters that were trained on this stage; their changes add up.
     """
 
     folder: str
@@ -58,6 +73,7 @@ class StageRun:
     gamma: float | None = None
     conditioning_noise: float | None = None
     consistency_iterations: int | None = None
+    adapters: Sequence[AdapterRun] = ()
 
     def load(self) -> Stage:
         """Load the stage and replace its sampling settings.
@@ -72,8 +88,9 @@ class StageRun:
                 "run the command in a clone of the project, which holds the starter weights ('git clone')."
             )
         stage = load_stage(folder)
+        add_adapters(stage, [(find_stage_folder(run.folder), run.strength) for run in self.adapters])
         settings = dataclasses.asdict(self)
-        del settings["folder"]
+        del settings["folder"], settings["adapters"]
         stage.sampling = replace_sampling(stage.sampling, settings)
         return stage
 

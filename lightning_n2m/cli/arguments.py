@@ -40,6 +40,11 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     texts: dict[str, dict[str, dict[str, str]]] = {}
     while rest:
         option, equals, value = rest.pop(0).partition("=")
+        if option == "--adapter":
+            if not equals and rest:
+                value = rest.pop(0)
+            options.append(f"--adapter={_adapter(value)}")
+            continue
         if option not in FREE_TEXT and option not in _CONFIG:
             options.append(option + equals + value)
             continue
@@ -70,4 +75,15 @@ def _config(value: str) -> str:
         raise InputError(f"The config {value} does not exist; {known}.")
     if not isinstance(read_yaml(path), dict):
         raise InputError(f"{path} holds no mapping of keys; give a config such as configs/cascade/*.yaml.")
+    return str(path)
+
+
+def _adapter(value: str) -> str:
+    """Path of the settings of an adapter; YAML that is given in the place of a path stays as it is."""
+    if value == "null" or "\n" in value or value.lstrip().startswith("{"):
+        return value
+    path = find_recipe(value)
+    if path is None:
+        known = ", ".join(f"configs/adapters/{name}.yaml" for name in recipe_names("adapters"))
+        raise InputError(f"The adapter settings {value} do not exist; give a YAML file such as {known}.")
     return str(path)

@@ -8,11 +8,13 @@ from pathlib import Path
 from lightning_n2m.cli.parser import CommandParser
 
 DESCRIPTION = """Write the averaged weights and the config of a run into one folder, which 'predict' and
---weights read. An existing bundle is replaced only when the new one is complete."""
+--weights read. A run of 'fit --adapter' gives a folder with the adapter alone. With --merge, RUN_FOLDER is
+the stage that the adapters belong to, and the result an ordinary stage. An existing bundle is replaced
+only when the new one is complete."""
 
 
 def export(args: Sequence[str]) -> None:
-    """Export a trained stage, or the two towers of a joint model.
+    """Export a trained stage, an adapter, or the two towers of a joint model.
 
     Args:
         args: Options of the command.
@@ -28,26 +30,71 @@ def export(args: Sequence[str]) -> None:
     parser.add_argument(
         "--best", action="store_true", help="the checkpoint with the best validation loss, not the last one"
     )
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        metavar="ADAPTER[:STRENGTH]",
+        help="add adapters to the weights, stored in 32 bits; the strength is 1 where none is given",
+    )
+    parser.add_argument("--half", action="store_true", help="store merged weights in 16 bits")
     options = parser.parse_args(args)
+    if options.half and not options.merge:
+        parser.error("--half belongs to --merge; other bundles are in 16 bits anyway")
+    if options.best and options.merge:
+        parser.error("--best does not go with --merge; export the run first, then merge")
 
     from lightning_n2m.package_files import find_stage_folder
+    from lightning_n2m.stages.adapters import is_adapter_run, merge_stage, save_adapter
     from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
-    save: Callable[..., Path] = save_stage
+    checkpoint = BEST if options.best else LAST
+    if options.merge:
+        adapters = [_with_strength(text) for text in options.merge]
+        bundle = merge_stage(find_stage_folder(options.run), options.output, adapters, options.half)
+        print(f"{bundle} holds {options.run} with {', '.join(options.merge)}.")
+        _print_next_stage(bundle, str(read_config(bundle)["class_path"]))
+        return
     run = find_stage_folder(options.run)
+    if is_adapter_run(run):
+        bundle = save_adapter(run, options.output, checkpoint=checkpoint)
+        config = read_config(run)
+        print(f"{bundle} holds the averaged adapter of {options.run}, without its base.")
+        role, route = _role(str(config["class_path"]))
+        print(f"Next: n2m predict -c configs/cascade/{route}.yaml --data.prompt TEXT \\")
+        print(f"          --model.{role}.folder BASE --model.{role}.adapters '[{{folder: {bundle}}}]'")
+        return
+    save: Callable[..., Path] = save_stage
     config = read_config(run)
     if str(config["class_path"]).startswith("lightning_n2m.mulan."):
         from lightning_n2m.mulan.bundle import save_towers
 
         save = save_towers
-    bundle = save(run, options.output, checkpoint=BEST if options.best else LAST)
+    bundle = save(run, options.output, checkpoint=checkpoint)
     print(f"{bundle} holds the averaged weights and the config of {options.run}.")
     if save is save_stage:
-        name = str(config["class_path"]).rpartition(".")[2]
-        role = "generator" if name.endswith("Generator") else "refiner"
-        role = "super_resolution" if name == "SuperResolution" else role
-        route = "spectrogram" if name.startswith("Spectrogram") else "waveform"
-        command = f"n2m predict -c configs/cascade/{route}.yaml --model.{role}.folder {bundle}"
-        print(f"Next: {command} --data.prompt TEXT")
+        _print_next_stage(bundle, str(config["class_path"]))
     else:
         print(f"Next: n2m-data embed --joint {bundle} --shards SHARDS --output EMBEDDINGS")
+
+
+def _role(class_path: str) -> tuple[str, str]:
+    """Place of a stage in a cascade, and the route that it belongs to."""
+    name = class_path.rpartition(".")[2]
+    role = "generator" if name.endswith("Generator") else "refiner"
+    role = "super_resolution" if name == "SuperResolution" else role
+    return role, "spectrogram" if name.startswith("Spectrogram") else "waveform"
+
+
+def _print_next_stage(bundle: Path, class_path: str) -> None:
+    role, route = _role(class_path)
+    command = f"n2m predict -c configs/cascade/{route}.yaml --model.{role}.folder {bundle}"
+    print(f"Next: {command} --data.prompt TEXT")
+
+
+def _with_strength(text: str) -> tuple[str, float]:
+    """Folder and strength of ``FOLDER[:STRENGTH]``."""
+    folder, colon, strength = text.rpartition(":")
+    try:
+        return (folder, float(strength)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0  # a colon that belongs to the folder's name

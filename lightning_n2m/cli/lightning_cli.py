@@ -36,6 +36,8 @@ from lightning_n2m.cli.fitting import one_line_device_errors, prepare_fit, print
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
+from lightning_n2m.networks.adapters import AdapterSettings
+from lightning_n2m.stages.adapters import train_adapter
 from lightning_n2m.stages.bundle import LAST, begin_with
 from lightning_n2m.storage import join, locate, make_folder, write_atomic
 
@@ -114,6 +116,13 @@ class StageCli(LightningCLI):
             default=None,
             help="Folder of the trained stage that a distilled one learns from; --weights when null.",
         )
+        parser.add_argument(
+            "--adapter",
+            type=AdapterSettings | None,
+            default=None,
+            sub_configs=True,
+            help="Train an adapter of --weights: configs/adapters/lora.yaml, or its keys.",
+        )
         parser.add_lightning_class_args(Ema, "ema")
         parser.add_lightning_class_args(SampleLogger, "samples")
         parser.add_lightning_class_args(PredictionWriter, "output")
@@ -133,7 +142,9 @@ class StageCli(LightningCLI):
         """Refuse options that do not belong to the command, and set those that always hold."""
         options = self.config[self.subcommand]
         options.weights_only = True  # A checkpoint holds tensors; one that contains code is refused.
-        if options.weights is not None and self.subcommand != "fit":
+        if options.adapter is not None and options.weights is None:
+            raise InputError("--adapter needs --weights, the folder of the stage that it adapts; add it.")
+        if options.weights is not None and self.subcommand != "fit" and options.adapter is None:
             # The config of a run names the weights that it started from; its checkpoint replaces them.
             if options.ckpt_path is None:
                 raise InputError(
@@ -191,16 +202,25 @@ class StageCli(LightningCLI):
         options = self.config_init.fit
         root, teacher = self.trainer.default_root_dir, options.teacher or options.weights
         prepare_teacher(self.model, root, teacher, options.teacher is not None)
+        self._load_base()
         prepare_fit(self.trainer, self.model, options.ckpt_path)
-        if options.weights is not None and not (Path(self.trainer.default_root_dir) / LAST).is_file():
+        is_new = not (Path(self.trainer.default_root_dir) / LAST).is_file()
+        if options.weights is not None and options.adapter is None and is_new:
             begin_with(self.model, options.weights)
 
     def before_validate(self) -> None:
-        """Load the teacher of a distilled stage from its run."""
+        """Load the teacher of a distilled stage from its run, and the base of an adapter."""
         teacher = self.config_init[self.subcommand].teacher
         prepare_teacher(self.model, self.trainer.default_root_dir, teacher, False)
+        self._load_base()
 
     before_test = before_validate
+
+    def _load_base(self) -> None:
+        """Load the base of an adapter. Checkpoints hold the adapter alone, so a resumed run needs it too."""
+        options = self.config_init[self.subcommand]
+        if options.adapter is not None:
+            train_adapter(self.model, options.weights, options.adapter)
 
     def after_fit(self) -> None:
         """Print a summary."""

@@ -119,14 +119,28 @@ class Up(nn.ConvTranspose1d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """``(b, c_in, t)`` to ``(b, c_out, t * stride)``."""
+        return self.raise_rate(x, self.weight, self.bias)
+
+    def raise_rate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Run the layer with another weight.
+
+        Args:
+            x: ``(b, c, t)``.
+            weight: ``(c, c_out, kernel)``.
+            bias: ``(c_out,)``, or none.
+
+        Returns:
+            ``(b, c_out, t * stride)``.
+        """
         stride = self.stride[0]
-        weight = equalise_phases(self.weight, stride) if self.equal_phases else self.weight
+        if self.equal_phases:
+            weight = equalise_phases(weight, stride)
         if self.kernel_size == self.stride:
-            bias = None if self.bias is None else self.bias.repeat(stride)
-            rows = F.linear(x.transpose(1, 2), weight.permute(2, 1, 0).flatten(0, 1), bias)
+            repeated = None if bias is None else bias.repeat(stride)
+            rows = F.linear(x.transpose(1, 2), weight.permute(2, 1, 0).flatten(0, 1), repeated)
             return rows.view(len(x), -1, self.out_channels).transpose(1, 2)
         geometry = Geometry(stride, (0, int(self.padding[0])), output_padding=int(self.output_padding[0]))
-        return convolve(x.unsqueeze(2), weight.unsqueeze(2), self.bias, geometry, True).squeeze(2)
+        return convolve(x.unsqueeze(2), weight.unsqueeze(2), bias, geometry, True).squeeze(2)
 
 
 def widen_kernels(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from lightning_n2m.stages.distillation import distillation_loss, sampling_errors
 from lightning_n2m.stages.result import GeneratedClip
 from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Optimisation
-from lightning_n2m.stages.sharding import shard
+from lightning_n2m.stages.sharding import number_by_module, shard
 from lightning_n2m.stages.teacher import Distillation, Teacher, check_student
 
 
@@ -94,6 +94,8 @@ class Stage(DiffusionModule):
         if distillation is not None:
             check_student(self, distillation)
         self.batch_losses: list[BatchLosses] = []
+        # Settings and base of the adapter that is trained in the place of the network.
+        self.adapter: dict[str, Any] | None = None
 
     def setup(self, stage: str) -> None:
         """Compile the network in place: a wrapped module would rename every key of the checkpoint.
@@ -292,6 +294,10 @@ class Stage(DiffusionModule):
         checkpoint["optimizer"] = self.optimisation.optimizer
         if self.teacher is not None:
             checkpoint["teacher"] = self.teacher.identifier
+        if self.adapter is not None:
+            checkpoint["adapter"] = self.adapter
+            if self._device_mesh is None:
+                number_by_module(checkpoint.get("optimizer_states", ()), self)
 
     def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume from a checkpoint that does not belong to this config.
@@ -307,6 +313,7 @@ class Stage(DiffusionModule):
                 f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
                 "checkpoint and the config of one run."
             )
+        self._check_adapter(checkpoint)
         remedy = "resume with the config.yaml of its run, or train elsewhere with --trainer.default_root_dir."
         saved = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
         built = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
@@ -329,12 +336,18 @@ class Stage(DiffusionModule):
                     f"The checkpoint was trained with {name} {value}, but the config has "
                     f"{settings.get(name)}; {remedy}"
                 )
-
         identifier = checkpoint.get("teacher")
         if self.teacher is not None and identifier != self.teacher.identifier:
             raise InputError(
                 f"The checkpoint was distilled from the teacher {str(identifier)[:12]}, but this one is "
                 f"{self.teacher.identifier[:12]}; give the teacher of its run."
+            )
+
+    def _check_adapter(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint.get("adapter") != self.adapter:
+            raise InputError(
+                f"The checkpoint holds {_describe(checkpoint.get('adapter'))}, but the config describes "
+                f"{_describe(self.adapter)}; give the config.yaml of its run."
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -353,6 +366,7 @@ class Stage(DiffusionModule):
                 f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
                 "checkpoint and the config of one run."
             )
+        self._check_adapter(checkpoint)
         self._keep_learning_rate(checkpoint)
 
     def _keep_learning_rate(self, checkpoint: dict[str, Any]) -> None:
@@ -369,3 +383,11 @@ class Stage(DiffusionModule):
 def _numbers_of(batch: Batch, device: torch.device) -> Mapping[str, Tensor]:
     """Tempo, key and beats of a batch; absent where the loader does not give them."""
     return batch.get("numbers") or to_batch([MusicNumbers()] * len(batch["number"]), device)
+
+
+def _describe(adapter: Any) -> str:
+    """Settings of an adapter, for a message."""
+    if not isinstance(adapter, dict):
+        return "a whole network"
+    settings = {**adapter, "base": str(adapter.get("base"))[:12]}
+    return f"an adapter ({', '.join(f'{name} {value}' for name, value in settings.items())})"

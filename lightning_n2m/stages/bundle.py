@@ -42,6 +42,9 @@ from lightning_n2m.yaml_reader import parse_yaml, read_text
 CONFIG = "config.yaml"
 LAST = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
+_ADAPTER_FOLDER = (
+    "{} holds an adapter, not a stage; give the folder of its base, and this one under 'adapters'."
+)
 _IDENTIFIER = re.compile(r"# bundle ([0-9a-f]{16})\n")
 
 
@@ -66,6 +69,8 @@ def load_stage(folder: str | Path) -> Stage:
     config, weights = read_bundle(folder, lambda config: build_stage(config).network)
     stage = build_stage(config)
     if not _load_weights(stage, weights):
+        if read_document(folder)[0].get("adapter") is not None:
+            raise InputError(_ADAPTER_FOLDER.format(folder))
         raise InputError(f"The weights in {folder} do not fit its {CONFIG}; both must come from one run.")
     return stage.eval().requires_grad_(False)
 
@@ -122,15 +127,18 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     return write_bundle(folder, config, store(weights, half))
 
 
-def write_bundle(folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor]) -> Path:
+def write_bundle(
+    folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor], section: str = "model"
+) -> Path:
     """Write config and weights so that a reader finds the old bundle or the new one, never a mix.
 
     Args:
         folder: The bundle; it is made if it is not there.
-        config: The ``model`` section.
+        config: The only section of its config.
         weights: The tensors as they are to be stored.
+        section: Name of the section: ``model``, or ``adapter``.
     """
-    text = yaml.dump({"model": dict(config)}, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump({section: dict(config)}, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
     digest = hashlib.sha256(text.encode())
     digest.update(save(weights))
     text = f"# bundle {digest.hexdigest()[:16]}\n{text}"
@@ -193,6 +201,24 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
     """The ``model`` section, and the identifier of the weights."""
+    document, identifier = read_document(folder)
+    section = document.get("model")
+    path = folder / CONFIG
+    if not isinstance(section, Mapping):
+        if "adapter" in document:
+            raise InputError(_ADAPTER_FOLDER.format(folder))
+        raise InputError(f"{path} has no readable 'model' section; export the run again.")
+    config = upgrade_config({"model": section})["model"]
+    check_config(config, str(path))
+    return config, identifier
+
+
+def read_document(folder: Path) -> tuple[Mapping[Any, Any], str | None]:
+    """The config of a folder as it was written, not checked, and the identifier of the weights.
+
+    Raises:
+        InputError: if there is none, or it is not valid YAML.
+    """
     if not (folder / CONFIG).exists():
         raise InputError(
             f"{folder} holds no {CONFIG}, so it is not a stage folder; give one that 'fit' or 'export' wrote."
@@ -205,12 +231,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str | None]:
             text = embedded  # An export stopped between its two renames.
         identifier = _identifier(embedded)
     document = parse_yaml(text, str(path))
-    section = document.get("model") if isinstance(document, Mapping) else None
-    if not isinstance(section, Mapping):
-        raise InputError(f"{path} has no readable 'model' section; export the run again.")
-    config = upgrade_config({"model": section})["model"]
-    check_config(config, str(path))
-    return config, identifier
+    return document if isinstance(document, Mapping) else {}, identifier
 
 
 def _identifier(text: str) -> str | None:

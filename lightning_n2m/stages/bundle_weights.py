@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import stat
@@ -164,6 +165,20 @@ def _check_archive(path: Path) -> None:
             raise InputError(
                 f"The checkpoint {path} is compressed, and 'fit' writes none such; give another."
             )
+
+
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and values in 32 bits, independent of the files that store them.
+
+    Args:
+        weights: State dict of a network.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        values = tensor.detach().float().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def shapes_of(header: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -80,9 +80,8 @@ class Optimisation:
             muon = MuonWithAdam(*split_parameters(network), self.learning_rate, self.betas, self.momentum)
             return muon, LambdaLR(muon, self.factor)
         # The fused kernel makes one pass over each weight and its moments instead of a dozen.
-        optimizer = torch.optim.Adam(
-            network.parameters(), lr=self.learning_rate, betas=self.betas, fused=True
-        )
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.learning_rate, betas=self.betas, fused=True)
         # The scaler unscales gradients, not the optimiser: Lightning would refuse to clip them otherwise.
         optimizer._step_supports_amp_scaling = False
         return optimizer, LambdaLR(optimizer, self.factor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -52,3 +54,20 @@ def shard(network: UNet1d, mesh: DeviceMesh) -> None:
             fully_shard(module, mesh=mesh)
     # Free the root's parameters after the forward pass too: the EMA swap works shard by shard.
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
+
+
+def number_by_module(optimizer_states: Iterable[dict[str, Any]], module: nn.Module) -> None:
+    """Number the trained parameters of optimiser states by their places among all parameters, in place.
+
+    An optimiser numbers its own parameters. FSDP2 numbers those of the module, which differ where some are
+    frozen. With one numbering, a run can resume under another strategy.
+
+    Args:
+        optimizer_states: State dicts of optimisers of all parameters that are trained.
+        module: The module.
+    """
+    places = [n for n, parameter in enumerate(module.parameters()) if parameter.requires_grad]
+    for state in optimizer_states:
+        state["state"] = {places[n]: moments for n, moments in state["state"].items()}
+        for group in state["param_groups"]:
+            group["params"] = [places[n] for n in group["params"]]
