@@ -16,9 +16,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_n2m.callbacks.checkpoint import Best
 from lightning_n2m.errors import InputError, Interrupted
+from lightning_n2m.mulan.two_towers import TwoTowers
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import LAST
 from lightning_n2m.stages.bundle_weights import read_checkpoint
+from lightning_n2m.stages.run_checks import limit_steps
 from lightning_n2m.storage import is_url
 
 
@@ -48,10 +50,13 @@ def prepare_fit(trainer: Trainer, model: LightningModule, ckpt_path: str | None)
         ckpt_path: Value of ``--ckpt_path``.
 
     Raises:
-        InputError: if the run's folder is not writable, if it holds a checkpoint and there is no
-            ``--ckpt_path``, or if the checkpoint does not fit the config.
+        InputError: if the training is longer than its learning rate, if the run's folder is not writable, if
+            it holds a checkpoint and there is no ``--ckpt_path``, or if the checkpoint does not fit the
+            config.
     """
     interrupt_at_once("before the first step")
+    if isinstance(model, Stage | TwoTowers):
+        limit_steps(trainer, model.optimisation)
     root = trainer.default_root_dir
     check_writable(root)
     last = Path(root) / LAST
@@ -63,7 +68,8 @@ def prepare_fit(trainer: Trainer, model: LightningModule, ckpt_path: str | None)
             )
         return
     path = last if ckpt_path == "last" else Path(ckpt_path)
-    if isinstance(model, Stage) and not is_url(ckpt_path) and (path.is_file() or ckpt_path != "last"):
+    is_given = path.is_file() or ckpt_path != "last"
+    if isinstance(model, Stage | TwoTowers) and is_given and not is_url(ckpt_path):
         model.check_checkpoint(read_checkpoint(path))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from lightning_n2m.mulan.audio_tower import AudioTower
@@ -19,6 +20,7 @@ from lightning_n2m.mulan.pairs import PairBatch
 from lightning_n2m.mulan.retrieval import RANKS, measurable_tags, measure
 from lightning_n2m.mulan.text_tower import TextTower
 from lightning_n2m.seeding import derive_seed
+from lightning_n2m.stages.run_checks import check_stage, check_weights, keep_learning_rate, limit_steps
 from lightning_n2m.stages.settings import Optimisation
 
 _HOTTEST = 100.0  # Inverse temperature beyond which training becomes unstable (Radford et al. 2021).
@@ -58,6 +60,15 @@ class TwoTowers(LightningModule):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self._seen: list[_Seen] = []
         self._tags: dict[str, Tensor] = {}
+
+    def setup(self, stage: str) -> None:
+        """End the training where its learning rate reaches zero.
+
+        Raises:
+            InputError: if ``trainer.max_steps`` is above ``optimisation.total_steps``.
+        """
+        if stage == "fit" and self._trainer is not None:
+            limit_steps(self._trainer, self.optimisation)
 
     @property
     def sample_rate(self) -> int:
@@ -167,8 +178,29 @@ class TwoTowers(LightningModule):
             self.log(f"{prefix}/tag_auc", found.tag_auc, prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the model's name in the checkpoint."""
+        """Store the names of the model and of its optimiser."""
         checkpoint["stage"] = type(self).__name__
+        checkpoint["optimizer"] = self.optimisation.optimizer
+
+    def check_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume from a checkpoint that does not belong to this config.
+
+        Raises:
+            InputError: if model, parameter shapes or optimiser differ.
+        """
+        check_weights(checkpoint, self, self.optimisation)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another model.
+
+        Raises:
+            InputError: if the models differ; the message names both.
+        """
+        is_fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        if is_fitting and "state_dict" in checkpoint:
+            self.check_checkpoint(checkpoint)
+        check_stage(checkpoint, self)
+        keep_learning_rate(checkpoint, self.optimisation)
 
 
 def _number(text: str) -> int:

@@ -23,6 +23,14 @@ from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.distillation import distillation_loss, sampling_errors
 from lightning_n2m.stages.result import GeneratedClip
+from lightning_n2m.stages.run_checks import (
+    check_adapter,
+    check_settings,
+    check_stage,
+    check_weights,
+    keep_learning_rate,
+    limit_steps,
+)
 from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Optimisation
 from lightning_n2m.stages.sharding import number_by_module, shard
@@ -104,12 +112,7 @@ class Stage(DiffusionModule):
             InputError: if the training would continue after the learning rate has reached zero.
         """
         if stage == "fit" and self._trainer is not None:
-            total, limit = self.optimisation.total_steps, self._trainer.max_steps
-            if limit > total:
-                raise InputError(
-                    f"trainer.max_steps is {limit}, but the learning rate is zero from step {total} "
-                    "(model.optimisation.total_steps); set total_steps to at least max_steps."
-                )
+            limit_steps(self._trainer, self.optimisation)
         if self.compile_network and stage == "fit":
             self.network.compile()
 
@@ -305,49 +308,13 @@ class Stage(DiffusionModule):
         Raises:
             InputError: if stage, parameter shapes, prediction, schedule or scaling differ.
         """
-        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-            raise InputError("The checkpoint holds no weights; give a .ckpt file that 'fit' wrote.")
-        name = checkpoint.get("stage", "no stage of this project")
-        if name != type(self).__name__:
-            raise InputError(
-                f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
-                "checkpoint and the config of one run."
-            )
-        self._check_adapter(checkpoint)
-        remedy = "resume with the config.yaml of its run, or train elsewhere with --trainer.default_root_dir."
-        saved = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
-        built = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
-        for name in sorted(saved.keys() | built.keys()):
-            if saved.get(name) != built.get(name):
-                raise InputError(
-                    f"The checkpoint's network has another shape: {name} is {saved.get(name, 'missing')} "
-                    f"there, but {built.get(name, 'missing')} by the config; {remedy}"
-                )
-        optimizer = checkpoint.get("optimizer", "adam")
-        if optimizer != self.optimisation.optimizer:
-            raise InputError(
-                f"The checkpoint was trained with {optimizer}, but model.optimisation.optimizer "
-                f"is {self.optimisation.optimizer}; {remedy}"
-            )
-        settings = self.diffusion_settings()
-        for name, value in checkpoint.get("diffusion", {}).items():
-            if settings.get(name) != value:
-                raise InputError(
-                    f"The checkpoint was trained with {name} {value}, but the config has "
-                    f"{settings.get(name)}; {remedy}"
-                )
+        check_weights(checkpoint, self, self.optimisation, self.adapter)
+        check_settings(checkpoint.get("diffusion", {}), self.diffusion_settings())
         identifier = checkpoint.get("teacher")
         if self.teacher is not None and identifier != self.teacher.identifier:
             raise InputError(
                 f"The checkpoint was distilled from the teacher {str(identifier)[:12]}, but this one is "
                 f"{self.teacher.identifier[:12]}; give the teacher of its run."
-            )
-
-    def _check_adapter(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get("adapter") != self.adapter:
-            raise InputError(
-                f"The checkpoint holds {_describe(checkpoint.get('adapter'))}, but the config describes "
-                f"{_describe(self.adapter)}; give the config.yaml of its run."
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -360,34 +327,11 @@ class Stage(DiffusionModule):
         # FSDP2 has loaded the weights and removed them from the checkpoint by now.
         if is_fitting and "state_dict" in checkpoint:
             self.check_checkpoint(checkpoint)
-        name = checkpoint.get("stage", "no stage of this project")
-        if name != type(self).__name__:
-            raise InputError(
-                f"This checkpoint is of {name}, but the config builds {type(self).__name__}; give the "
-                "checkpoint and the config of one run."
-            )
-        self._check_adapter(checkpoint)
-        self._keep_learning_rate(checkpoint)
-
-    def _keep_learning_rate(self, checkpoint: dict[str, Any]) -> None:
-        """Take the learning rate of a resumed run from the config, not from the checkpoint."""
-        rate = self.optimisation.learning_rate
-        states = zip(checkpoint.get("optimizer_states", ()), checkpoint.get("lr_schedulers", ()), strict=True)
-        for optimizer, schedule in states:
-            schedule["base_lrs"] = [rate] * len(schedule["base_lrs"])
-            current_rate = rate * self.optimisation.factor(schedule["last_epoch"])
-            for group in optimizer["param_groups"]:
-                group.update(initial_lr=rate, lr=current_rate)
+        check_stage(checkpoint, self)
+        check_adapter(checkpoint, self.adapter)
+        keep_learning_rate(checkpoint, self.optimisation)
 
 
 def _numbers_of(batch: Batch, device: torch.device) -> Mapping[str, Tensor]:
     """Tempo, key and beats of a batch; absent where the loader does not give them."""
     return batch.get("numbers") or to_batch([MusicNumbers()] * len(batch["number"]), device)
-
-
-def _describe(adapter: Any) -> str:
-    """Settings of an adapter, for a message."""
-    if not isinstance(adapter, dict):
-        return "a whole network"
-    settings = {**adapter, "base": str(adapter.get("base"))[:12]}
-    return f"an adapter ({', '.join(f'{name} {value}' for name, value in settings.items())})"

@@ -26,7 +26,8 @@ class Optimisation:
         betas: Adam's decay rates.
         warmup_steps: Steps of linear rise.
         total_steps: Step at which the rate reaches zero. Not taken from the trainer: the paper sets
-            2.5M steps and stops long before. A training beyond it is refused.
+            2.5M steps and stops long before. A training beyond it is refused; one without a number of
+            steps (``trainer.max_steps`` -1) ends there.
         decay_steps: Length of the decay at the end: the rate is constant until ``total_steps - decay_steps``
             and then falls as ``1 - sqrt`` (Hägele et al. 2024). Any checkpoint of the constant part can be
             decayed, so that the length of a training need not be known in advance; 0 never decays. The

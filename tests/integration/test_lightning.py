@@ -37,6 +37,16 @@ def test_a_changed_learning_rate_holds_in_a_resumed_run(shards: Path, tmp_path: 
     )
 
 
+@pytest.mark.parametrize("limit", ["--trainer.max_time=00:01:00:00", "--trainer.max_epochs=5"])
+def test_a_training_without_a_number_of_steps_ends_where_the_rate_is_zero(
+    shards: Path, tmp_path: Path, limit: str
+) -> None:
+    rate = ["--model.optimisation.warmup_steps=1", "--model.optimisation.total_steps=3"]
+    quick = ["--samples.clips=0", "--trainer.limit_val_batches=0"]
+    fit(STAGE, shards, tmp_path, "--trainer.max_steps=-1", limit, *rate, *quick)
+    assert sorted(scalars(tmp_path, "train/learning_rate")) == [1, 2, 3]
+
+
 def test_a_compiled_network_keeps_its_names(
     runs: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

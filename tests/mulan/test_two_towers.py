@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,34 @@ def test_a_network_from_scratch_trains_on_audio(shards: Path, tmp_path: Path) ->
     assert len(scalars(tmp_path, "train/loss")) == 2
     vectors = load_joint(str(tmp_path)).embed_audio(torch.zeros(1, 160_000))
     assert vectors.shape == (1, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trainer.max_steps=9999"], "model.optimisation.total_steps"),
+        (["--ckpt_path=last", "--model.audio.hidden=16"], "has another shape: audio."),
+        (["--ckpt_path=last", "--model.optimisation.optimizer=muon"], "was trained with adam"),
+    ],
+)
+def test_a_training_that_cannot_start_leaves_its_folder(
+    run: Path,
+    shards: Path,
+    features: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    copy = tmp_path / "run"
+    if "--ckpt_path=last" in options:
+        shutil.copytree(run, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *tiny(copy, shards, features), *options])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
