@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,12 +41,13 @@ def decoded(audio: Path | bytes, name: str, decoder: str) -> Iterator[Path | byt
         InputError: if it cannot be read so.
     """
     if decoder == SNDFILE:
-        yield audio
+        with _without_decoder_messages():
+            yield audio
     elif decoder == ffmpeg.DECODER:
         with ffmpeg.decoded(audio, name) as wav:
             yield wav
     elif decoder == MP3_FRAMES:
-        with counted_copy(audio, name) as mp3:
+        with counted_copy(audio, name) as mp3, _without_decoder_messages():
             yield mp3
     elif decoder == WAV_HEADER:
         with with_true_length(audio, name) as stream:
@@ -53,6 +56,25 @@ def decoded(audio: Path | bytes, name: str, decoder: str) -> Iterator[Path | byt
         raise InputError(
             f"{name} names the decoder '{decoder}', which is not known; build the manifest again."
         )
+
+
+@contextmanager
+def _without_decoder_messages() -> Iterator[None]:
+    """Drop what libmpg123 writes to standard error about the first frame after a seek.
+
+    Only in a worker process: this process may show progress meanwhile.
+    """
+    if parent_process() is None:
+        yield
+        return
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def choose_decoder(audio: Path | bytes, suffix: str) -> str:

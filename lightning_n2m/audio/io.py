@@ -53,16 +53,28 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
-def _open(source: Source) -> soundfile.SoundFile:
+class _Sequential(soundfile.SoundFile):
+    """A file that is read from its beginning to its end.
+
+    python-soundfile seeks after each read of a seekable file. In an MP3 the first frames after a seek lack
+    the bits that earlier frames hold for them (the bit reservoir), and libmpg123 reports that as an error.
+    """
+
+    def seekable(self) -> bool:
+        """Never: this keeps python-soundfile from seeking."""
+        return False
+
+
+def _open(source: Source, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
     name = source if isinstance(source, str | Path) else "these bytes"
     try:
         if isinstance(source, bytes):
-            file = soundfile.SoundFile(io.BytesIO(source))
+            file = kind(io.BytesIO(source))
         else:
             if not isinstance(source, str | Path):
                 source.seek(0)  # An earlier reader may have left a stream anywhere.
             # As bytes, since names need not be UTF-8.
-            file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str | Path) else source)
+            file = kind(os.fsencode(source) if isinstance(source, str | Path) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise InputError(
             f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3."
@@ -119,7 +131,7 @@ def read_blocks(source: Source, frames: int) -> Iterator[Tensor]:
     Raises:
         InputError: If the source is not audio, or is damaged.
     """
-    with _open(source) as file:
+    with _open(source, _Sequential) as file:
         while True:
             try:
                 data = file.read(frames, dtype="float32", always_2d=True)

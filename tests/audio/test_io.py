@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from lightning_n2m.audio.io import encode, probe, read, to_mono, write
+from lightning_n2m.audio.io import encode, probe, read, read_blocks, to_mono, write
 from lightning_n2m.errors import InputError
 
 STEP = 1 / 32767  # of 16-bit samples, whichever way they are scaled
@@ -42,6 +42,18 @@ def test_values_beyond_1_are_clipped():
     for format, subtype in (("FLAC", "PCM_16"), ("WAV", "PCM_16"), ("WAV", "FLOAT")):
         audio = read(encode(loud, 8000, format, subtype)).samples
         torch.testing.assert_close(audio, clipped, atol=2 * STEP, rtol=0)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3"])
+def test_blocks_join_to_the_whole(format, capfd):
+    # Noise at a low rate: the frames of the MP3 then borrow bits from each other.
+    noise = 0.3 * torch.randn(1, 60_000, generator=torch.Generator().manual_seed(0)) * music(1, 60_000).abs()
+    stream = io.BytesIO()
+    soundfile.write(stream, noise.T.numpy(), 24_000, format=format)
+    blocks = list(read_blocks(stream.getvalue(), 7001))
+    torch.testing.assert_close(torch.cat(blocks, dim=1), read(stream.getvalue()).samples, atol=1e-6, rtol=0)
+    assert {block.shape[1] for block in blocks[:-1]} == {7001}
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC"])
