@@ -104,7 +104,7 @@ def build_manifest(
     root, summary = root_of(source), Summary()
     output.parent.mkdir(parents=True, exist_ok=True)
     with closing(ScanDatabase(database_path(output))) as database:
-        for file in walk(source, summary.others):
+        for file in walk(source, summary.others, annotations.path if annotations else None):
             database.add_file(file, f"{probe.VERSION} {minimum_seconds:g} {file.stamp}")
         database.forget_missing()
         total = database.count()
@@ -185,7 +185,7 @@ def report_lines(summary: Summary, output: Path, annotations: Annotations | None
         + (f" (reasons in {output.with_name(REJECTED)})." if summary.reasons else ".")
     )
     if summary.others:
-        yield f"Skipped, as their endings are not those of audio: {_counted(summary.others)}."
+        yield f"Skipped, as they are not audio: {_counted(summary.others)}."
     if summary.notes:
         yield f"Tags and sidecar files, not used: {_counted(summary.notes)}."
     if not annotations:

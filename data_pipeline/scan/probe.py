@@ -119,6 +119,12 @@ def _decode_by_any(file: SourceFile, audio: Path | bytes, minimum_seconds: float
         if decoder == ffmpeg.DECODER and suffix in NATIVE:
             raise _native_error(audio) from error
         raise
+    except _Reject as reject:
+        if decoder == ffmpeg.DECODER and suffix in NATIVE and reject.reason == "too short":
+            # ffmpeg decodes what little it recognises of a damaged file.
+            seconds = reject.detail.partition(",")[0]
+            raise _Reject("unreadable", f"{_native_error(audio)} Only {seconds} can be decoded.") from reject
+        raise
 
 
 def _native_error(audio: Path | bytes) -> InputError:

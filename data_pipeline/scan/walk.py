@@ -18,7 +18,9 @@ _UNPACK = "an archive; unpack it, or pack its files as an uncompressed .tar"
 _SIDECARS = frozenset((".json", ".txt"))
 
 
-def walk(source: Location, others: Counter[str] | None = None) -> Iterator[SourceFile]:
+def walk(
+    source: Location, others: Counter[str] | None = None, used: Path | None = None
+) -> Iterator[SourceFile]:
     """Audio files of a collection in the order of their names; memory does not grow with their number.
 
     Tar files are read where they are; other archives are reported as rejected. Files without an ending are
@@ -27,9 +29,10 @@ def walk(source: Location, others: Counter[str] | None = None) -> Iterator[Sourc
 
     Args:
         source: A folder, an audio file or a tar file, or the URL of one.
-        others: Counts the files that are not audio, by ending.
+        others: Counts the files that are neither audio nor beside an audio file of their name, by ending.
+        used: A file of metadata that is read otherwise, and not counted.
     """
-    walker = _Walker(others if others is not None else Counter())
+    walker = _Walker(others if others is not None else Counter(), used)
     if is_url(source):
         return walker.url(str(source))
     path = Path(source)
@@ -51,8 +54,9 @@ def absolute(source: Location) -> Path:
 
 
 class _Walker:
-    def __init__(self, others: Counter[str]) -> None:
+    def __init__(self, others: Counter[str], used: Path | None = None) -> None:
         self.others = others
+        self.used = os.path.realpath(used) if used else ""
 
     def single(self, path: Path) -> Iterator[SourceFile]:
         path = absolute(path)
@@ -77,6 +81,7 @@ class _Walker:
             names = {name for name, folder_too in is_folder.items() if not folder_too}
             # A folder sorts as its contents do, so that names come in the order of the whole paths.
             entries.sort(key=lambda entry: entry.name + "/" * is_folder[entry.name])
+            beside: set[str] = set()  # sidecar files of the folder's tracks
             for entry in entries:
                 name = prefix + entry.name
                 if entry.name.startswith("."):
@@ -90,7 +95,15 @@ class _Walker:
                         linked.add(target)
                     yield from enter(entry.path, name + "/")
                 else:
-                    yield from self._local(entry, plain(name), names)
+                    for file in self._local(entry, plain(name), names):
+                        beside.update(map(os.path.basename, (file.json_sidecar, file.caption_sidecar)))
+                        yield file
+            known = (
+                {os.path.basename(self.used)}
+                if os.path.dirname(self.used) == os.path.realpath(folder)
+                else set()
+            )
+            self._count_sidecars(names - beside - known)
 
         yield from enter(str(root), "")
 
@@ -101,6 +114,8 @@ class _Walker:
             with open(entry.path, "rb") as file:
                 return file.read(HEAD)
 
+        if self.used and os.path.realpath(entry.path) == self.used:
+            return
         kind = self._kind(entry.name, head if is_regular(entry.path) else None)
         if not kind:
             return
@@ -151,6 +166,12 @@ class _Walker:
         if suffix not in _SIDECARS:
             self.others[suffix or "no ending"] += 1
         return ""
+
+    def _count_sidecars(self, names: Iterable[str]) -> None:
+        """Count captions and metadata that no audio file has the name of: one of the two is misspelt."""
+        for name in names:
+            if ending(name) in _SIDECARS and not name.startswith("."):
+                self.others[f"{ending(name)} without an audio file of its name"] += 1
 
     def _tar(self, place: str, name: str, stamp: str) -> Iterator[SourceFile]:
         try:

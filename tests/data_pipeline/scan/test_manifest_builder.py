@@ -29,7 +29,7 @@ def test_what_is_not_used_is_named_with_numbers(tmp_path: Path, capsys: pytest.C
     assert rejected == {"more.zip": "archive"}
     report = capsys.readouterr().out
     assert "rejected: 1 archive" in report
-    assert "Skipped, as their endings are not those of audio: .jpg (1)." in report
+    assert "Skipped, as they are not audio: .jpg (1)." in report
     assert f"{table}: 2 of 5 rows describe files of the source." in report
     assert "2 rows name no file, or several: x.wav, y\\x1b[1m.wav." in report
     assert "1 rows have an empty path" in report

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipeline.scan.file_scan import SourceFile
+from data_pipeline.scan.probe import probe
+from data_pipeline.scan.track import Rejected
 from tests.data_pipeline.manifests import run
 
 
@@ -20,6 +23,15 @@ def test_a_file_that_ends_before_its_header_says_is_left_out(music: Path, tmp_pa
     tracks, rejected = run(music, tmp_path / "manifest.jsonl")
     assert len(tracks) == 4
     assert rejected == {"cut.flac": "unreadable"}
+
+
+def test_a_file_without_its_header_is_unreadable_not_short(tmp_path: Path) -> None:
+    path = tmp_path / "tail.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=24_000 * 3), 24_000)
+    path.write_bytes(path.read_bytes()[5_000:])
+    result = probe(SourceFile(str(path), path.name), "", 20.0).result
+    assert isinstance(result, Rejected)
+    assert result.reason == "unreadable"
 
 
 @pytest.mark.slow  # It decodes thirteen minutes of audio in a process of its own.

@@ -53,6 +53,28 @@ def test_files_without_an_ending_are_known_by_their_first_bytes(format: str, tmp
     assert others == {"no ending": 1}
 
 
+def test_captions_without_an_audio_file_of_their_name_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("song.flac", "song.txt", "sub/other.wav", "sub/other.wav.json"):
+        (tmp_path / name).write_bytes(b"?")
+    assert not scan(tmp_path)[1]
+    for name in ("sogn.txt", "sub/song.json", "captions.json"):
+        (tmp_path / name).write_bytes(b"?")
+    assert scan(tmp_path)[1] == {
+        ".txt without an audio file of its name": 1,
+        ".json without an audio file of its name": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "captions.json"])
+def test_the_metadata_file_is_not_counted(tmp_path: Path, name: str) -> None:
+    (tmp_path / "song.flac").write_bytes(b"?")
+    (tmp_path / name).write_bytes(b"?")
+    others: Counter[str] = Counter()
+    assert len(list(walk(tmp_path, others, tmp_path / name))) == 1
+    assert not others
+
+
 def test_archives_are_rejected_and_other_files_counted(tmp_path: Path) -> None:
     for name in (
         "a.zip",
