@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lightning_n2m.errors import InputError
-from lightning_n2m.storage import is_folder, is_url, open_read, read_bytes
+from lightning_n2m.storage import is_folder, is_url, open_read
 
 # A member of a tar file is known by its place in it: nothing is ever unpacked, whatever its name says.
 _MEMBER = re.compile(r"(.+)::(\d+)\+(\d+)", re.DOTALL)
@@ -46,24 +46,11 @@ class SourceFile:
     detail: str = ""
 
 
-def load(path: str) -> Path | bytes:
-    """Source for `lightning_n2m.audio.io`: the path of a file, or the bytes of an object or tar member.
-
-    Raises:
-        OSError: if it is not there.
-    """
-    if not _MEMBER.fullmatch(path) and not is_url(path):
-        return Path(path)
-    if is_url(path) and not _MEMBER.fullmatch(path):
-        with _storage_errors(path):
-            return read_bytes(path)
-    with _storage_errors(path), _open(path) as (file, size):
-        return file.read(size)
-
-
 @contextmanager
 def local_audio(path: str) -> Iterator[Path | bytes]:
-    """The same as `load`, with long tar members and objects as temporary files: memory stays flat.
+    """Source for `lightning_n2m.audio.io`: the path of a file, or the bytes of an object or tar member.
+
+    Long members and objects are copied to a temporary file, so that memory does not grow with them.
 
     Args:
         path: Path of a `SourceFile`.

@@ -180,5 +180,12 @@ def _finish(
         own = index.of(split)
         clips, seconds = sum(item.clips for item in own), sum(item.seconds for item in own)
         print(f"{split}: {len(own)} shards, {clips} clips, {seconds / 3600:.2f} hours")
+    empty = [split for split in ("validation", "test") if settings.get(split) and not index.of(split)]
+    if empty and index.of("train"):
+        print(
+            f"No track was drawn for {' and '.join(empty)}: there are few tracks. 'fit' measures its loss on "
+            "validation, and 'test' reads test; shard into a new folder with larger shares, such as "
+            "--validation 0.2 --test 0.2."
+        )
     print(f"{join(folder, INDEX)} is ready; rejected tracks: {tracks.counts(reasons)}.")
     print(f"Next: python -m data_pipeline verify --shards {folder}")

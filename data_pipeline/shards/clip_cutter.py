@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from data_pipeline.scan.decoders import decoded
-from data_pipeline.scan.file_scan import load
+from data_pipeline.scan.file_scan import local_audio
 from data_pipeline.scan.track import Track, identity
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip
 from lightning_n2m.errors import InputError
@@ -64,13 +64,13 @@ def cut(item: Track, cutting: Cutting) -> list[tuple[Clip, bytes]]:
     Raises:
         InputError: if the file is no longer readable, or differs from the one that the manifest describes.
     """
-    source = load(item.path)
-    if identity(source) != item.track_id:
-        raise InputError(
-            f"{item.path} differs from the file that the manifest describes; build the manifest again."
-        )
-    with decoded(source, item.path, item.decoder) as readable:
-        return _cut(item, readable, cutting)
+    with local_audio(item.path) as source:
+        if identity(source) != item.track_id:
+            raise InputError(
+                f"{item.path} differs from the file that the manifest describes; build the manifest again."
+            )
+        with decoded(source, item.path, item.decoder) as readable:
+            return _cut(item, readable, cutting)
 
 
 def _cut(item: Track, source: Path | bytes | BinaryIO, cutting: Cutting) -> list[tuple[Clip, bytes]]:

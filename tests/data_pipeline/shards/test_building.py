@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from data_pipeline.__main__ import main
 from lightning_n2m.data.schema import read_index
 from tests.data_pipeline.conftest import tree
@@ -71,3 +73,11 @@ def test_a_track_that_became_unreadable_is_named_and_the_run_continues(music: Pa
     assert sorted(line["path"] for line in lines) == ["hymn/piece.ogg", "tango/piece.ogg", "waltz/piece.ogg"]
     assert sum(item.clips for item in read_index(tmp_path / "shards").shards) == 3
     assert str(music) not in (tmp_path / "shards/rejected.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("share", "is_named"), [("1e-9", True), ("0", False)])
+def test_a_split_that_got_no_track_is_named(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], share: str, is_named: bool
+) -> None:
+    assert shard(manifest, tmp_path, *SHORT, "--validation", share, "--test", "0") == 0
+    assert ("No track was drawn for validation:" in capsys.readouterr().out) == is_named

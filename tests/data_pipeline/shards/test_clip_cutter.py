@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,10 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.scan.track import Track, read_manifest
-from data_pipeline.shards.clip_cutter import Cutting
+from data_pipeline.scan import file_scan
+from data_pipeline.scan.track import Track, identity, read_manifest
+from data_pipeline.scan.walk import walk
+from data_pipeline.shards.clip_cutter import Cutting, cut
 from lightning_n2m.audio import io as audio_io
 from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip, read_index
@@ -109,3 +114,29 @@ def test_clips_keep_the_given_spacing(length: float, spacing: float, wanted: lis
         assert found == pytest.approx(wanted)
     else:
         assert len(found) == 6
+
+
+def test_memory_does_not_grow_with_a_tar_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members of 1.4 and 14 MB, where those of more than 1 MB are copied to a file."""
+    monkeypatch.setattr(file_scan, "_IN_MEMORY", 1 << 20)
+    peaks = []
+    for seconds in (30, 300):
+        music = io.BytesIO()
+        noise = np.random.default_rng(0).normal(size=24_000)
+        soundfile.write(music, np.tile(0.1 * noise, seconds), 24_000, format="WAV")
+        path = tmp_path / f"{seconds}.tar"
+        with tarfile.open(path, "w") as tar:
+            member = tarfile.TarInfo("song.wav")
+            member.size = music.getbuffer().nbytes
+            music.seek(0)
+            tar.addfile(member, music)
+        (file,) = walk(path)
+        with file_scan.local_audio(file.path) as audio:
+            track = Track(
+                track_id=identity(audio), path=file.path, sample_rate=24_000, frames=24_000 * seconds
+            )
+        tracemalloc.start()
+        assert len(cut(track, Cutting(clips=2, seconds=8.0))) == 2
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 3_000_000, peaks
