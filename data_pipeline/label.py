@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from data_pipeline.captions.labelling import SearchMethod
-from data_pipeline.captions.vocabulary.table import Name, read_texts
+from data_pipeline.captions.vocabulary.table import Name, Texts, read_texts
 from data_pipeline.parallel import Engine
 from lightning_n2m.data.schema import read_index
 from lightning_n2m.errors import InputError
@@ -37,7 +38,8 @@ def label(
         shards: Folder of shards.
         embeddings: From 'python -m data_pipeline embed'; captions that it lacks are embedded first.
         vocabulary: From 'python -m data_pipeline vocabulary'.
-        top: Nearest captions from which the captions of a clip are drawn (K).
+        top: Nearest captions from which the captions of a clip are drawn (K). A kind of captions of which the
+            vocabulary holds fewer is skipped: every clip would get the same.
         keep: Sentences per clip (K').
         keep_short: Short captions per clip.
         seed: Seed of the draw.
@@ -50,7 +52,8 @@ def label(
         mulamcap: Folder for the labels as a data set to publish, all vocabularies included.
 
     Raises:
-        InputError: if shards are not embedded, embeddings are damaged, or an option is out of range.
+        InputError: if the vocabulary is smaller than top, if shards are not embedded,
+            embeddings are damaged, or an option is out of range.
     """
     from data_pipeline.captions.embedding_units import embed_captions
     from data_pipeline.captions.embeddings import open_embeddings
@@ -73,8 +76,9 @@ def label(
             f"{vocabulary} holds sentences of MusicCaps only, which are an evaluation set; add other "
             "captions, or give --rater_lf."
         )
+    used = _large_enough(used, top, vocabulary)
     labels: dict[Name, Labels] = {}
-    for part in all_texts if mulamcap else used:
+    for part in [part for part in all_texts if len(part.texts) >= top] if mulamcap else used:
         embed_captions(opened, part, workers, engine)
         kept = keep_short if part.vocabulary == "rater-sf" else keep
         find_nearest(opened, full, part, top, search, workers, engine)
@@ -89,3 +93,24 @@ def label(
 
         write_mulamcap(mulamcap, full, list(labels.values()))
     print_summary(shards, full, used, labels, report, mulamcap)
+
+
+def _large_enough(texts: list[Texts], top: int, vocabulary: Path) -> list[Texts]:
+    """Skip the parts of a vocabulary from which every clip would get the same captions.
+
+    Raises:
+        InputError: if no part holds as many captions as are drawn from.
+    """
+    large = [part for part in texts if len(part.texts) >= top]
+    sizes = ", ".join(f"{len(part.texts)} {part.vocabulary}" for part in texts if part not in large)
+    if not large:
+        raise InputError(
+            f"{vocabulary} holds {sizes} captions, fewer than the {top} nearest; give more, or a smaller "
+            "--top."
+        )
+    if sizes:
+        print(
+            f"Skipped: {sizes} captions, fewer than the {top} nearest that are drawn from (--top).",
+            file=sys.stderr,
+        )
+    return large

@@ -374,6 +374,20 @@ def test_wrong_numbers(place, words: Path, tmp_path: Path, capsys, options: str,
     assert not labels(tmp_path / "shards")
 
 
+def test_a_kind_of_captions_that_is_too_small_to_draw_from_is_skipped(
+    place, words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = [Caption(word, "rater-sf", "x") for word in (*KINDS, *PLAYERS)]
+    three = [Caption(f"A {kind} for three.", "lm-lf", "x") for kind in KINDS[:3]]
+    write_table(tmp_path / "v.parquet", three + short)
+    assert place(tmp_path / "v.parquet") == 0
+    assert "Skipped: 3 lm-lf captions, fewer than the 10 nearest" in capsys.readouterr().err
+    captions = [
+        json.loads(line) for data in labels(tmp_path / "shards").values() for line in data.split(b"\n")[:-1]
+    ]
+    assert captions and all(item["short"] and not item["long"] for item in captions)
+
+
 def test_only_rater_lf_is_no_vocabulary_to_train_on(place, tmp_path: Path, capsys) -> None:
     write_table(tmp_path / "v.parquet", [Caption("The piano is loud.", "rater-lf", "x")])
     refused(place(tmp_path / "v.parquet"), capsys, "--rater_lf")

@@ -100,6 +100,10 @@ class LocalWriter:
         return self._tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
 
     def _load(self) -> None:
+        import os
+
+        # transformers shows the tensors of a GGUF file by tqdm itself, which reads this when it is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
