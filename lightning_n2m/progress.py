@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 INTERVAL = 15.0  # seconds between two lines where there is no terminal
+_LONGEST = 1e9  # seconds to an end that a date can show
 
 
 class SamplingProgress:
@@ -99,9 +100,12 @@ class SamplingProgress:
 
     def _end(self) -> str:
         fraction, elapsed = self.fraction(), time.monotonic() - self._began
-        if fraction < 0.02 or elapsed < 1:
+        # Without a finished batch, a small share says little about the stages that follow.
+        if (fraction < 0.02 and not self.batch) or elapsed < 1:
             return "end not known yet"
-        return f"ends {datetime.now() + timedelta(seconds=elapsed * (1 / fraction - 1)):%H:%M:%S}"
+        now = datetime.now()
+        end = now + timedelta(seconds=min(elapsed * (1 / fraction - 1), _LONGEST))
+        return f"ends {end:%H:%M:%S}" if end.date() == now.date() else f"ends {end:%d %b %H:%M}"
 
     def _show(self) -> None:
         if self._bar is not None:

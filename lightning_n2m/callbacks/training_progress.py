@@ -9,10 +9,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 
 WIDTH = 79  # columns of one line
 REFRESH = 0.2  # seconds between two updates on a terminal
+_LONGEST = 1e9  # seconds to an end that a date can show
 
 
 class TrainingProgress(Callback):
@@ -32,12 +33,15 @@ class TrainingProgress(Callback):
         self._start_step = self._step = self._max_steps = 0
         self._loss: float | None = None
         self._validation_loss: float | None = None
+        self._timer: Timer | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock at the step from which a run resumes."""
         self._start_time = self._last_time = time.monotonic()
         self._start_step = self._step = trainer.global_step
         self._max_steps = trainer.max_steps
+        timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        self._timer = next(timers, None)
         self.is_enabled = self.is_enabled and trainer.is_global_zero
 
     def on_train_batch_end(
@@ -58,8 +62,8 @@ class TrainingProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Show the batch of the validation."""
-        self.show(f"validation, batch {batch_idx + 1}")
+        """Show the batch of the validation; the first one at once, as it may take long."""
+        self.show(f"validation, batch {batch_idx + 1}", is_new=batch_idx == 0)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the validation loss."""
@@ -76,13 +80,15 @@ class TrainingProgress(Callback):
         """End the line, so that an error message starts on a new one."""
         self._end_line()
 
-    def show(self, activity: str) -> None:
+    def show(self, activity: str, is_new: bool = False) -> None:
         """Show the position and what the training does at present, if an update is due.
 
         Args:
             activity: Speed, or a part of the training other than a step.
+            is_new: It has just begun: a terminal shows it without delay.
         """
-        if not self.is_enabled or not self._start_time or not self._is_due():
+        is_due = self._is_due() or (is_new and sys.stderr.isatty())
+        if not self.is_enabled or not self._start_time or not is_due:
             return
         self._last_time = time.monotonic()
         line = self.line(activity)
@@ -93,17 +99,23 @@ class TrainingProgress(Callback):
 
     def line(self, activity: str) -> str:
         """The line, at most 79 characters."""
-        if self._max_steps > 0:
-            position = f"step {self._step:,}/{self._max_steps:,} ({self._step / self._max_steps:.0%})"
-        else:
-            position = f"step {self._step:,}"
-        parts = [position, activity]
-        if self._loss is not None:
-            parts.append(f"loss {self._loss:.4g}")
-        if self._validation_loss is not None:
-            parts.append(f"val {self._validation_loss:.4g}")
-        parts.append(self._end())
-        return "  ".join(part for part in parts if part)[:WIDTH]
+        is_limited = self._max_steps > 0
+        position = f"step {self._step:,}" + (f"/{self._max_steps:,}" if is_limited else "")
+        share = f" ({self._step / self._max_steps:.0%})" if is_limited else ""
+        loss = "" if self._loss is None else f"loss {self._loss:.4g}"
+        validation = "" if self._validation_loss is None else f"val {self._validation_loss:.4g}"
+        end = self._end()
+        # On a long training, the share and then the losses give way: the end time always remains.
+        for parts in (
+            (position + share, activity, loss, validation, end),
+            (position, activity, loss, validation, end),
+            (position, activity, validation or loss, end),
+            (position, activity, end),
+        ):
+            line = "  ".join(part for part in parts if part)
+            if len(line) <= WIDTH:
+                break
+        return line[:WIDTH]
 
     def _is_due(self) -> bool:
         wait = REFRESH if sys.stderr.isatty() else self.interval
@@ -121,10 +133,15 @@ class TrainingProgress(Callback):
 
     def _end(self) -> str:
         rate = self._rate()
-        if rate == 0 or self._max_steps <= 0:
+        seconds = [] if self._timer is None else [self._timer.time_remaining()]
+        if rate > 0 and self._max_steps > 0:
+            seconds.append((self._max_steps - self._step) / rate)
+        remaining = min((value for value in seconds if value is not None), default=None)
+        if remaining is None:
             return ""
-        end = datetime.now() + timedelta(seconds=(self._max_steps - self._step) / rate)
-        return f"ends {end:%a %H:%M}"
+        end = datetime.now() + timedelta(seconds=min(remaining, _LONGEST))
+        # The name of a weekday is clear for the next six days only.
+        return f"ends {end:%a %H:%M}" if remaining < 6 * 86_400 else f"ends {end:%d %b %Y}"
 
     def _end_line(self) -> None:
         if self.is_enabled and self._start_time and sys.stderr.isatty():
