@@ -13,6 +13,11 @@ NEGATIVE   =
 # Tempo in beats per minute, and key ("D minor"); what the prompt names if empty.
 BPM =
 KEY =
+# A recording to continue, repair (from second FROM to TO) or vary, or a plan of sections.
+CONTINUE =
+REPAIR   =
+VARY     =
+SECTIONS =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
 # Allocator settings for training on a CPU; the file explains them.
@@ -27,7 +32,11 @@ override OUT := $(value OUT)
 override NEGATIVE := $(value NEGATIVE)
 override KEY := $(value KEY)
 override BPM := $(value BPM)
-export PROMPT OUT NEGATIVE KEY BPM
+override CONTINUE := $(value CONTINUE)
+override REPAIR := $(value REPAIR)
+override VARY := $(value VARY)
+override SECTIONS := $(value SECTIONS)
+export PROMPT OUT NEGATIVE KEY BPM CONTINUE REPAIR VARY SECTIONS
 
 RUN     := $(VENV)/bin/python
 PIP     := $(RUN) -m pip install -qq --disable-pip-version-check
@@ -42,7 +51,15 @@ MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 
 .PHONY: help music test evaluate starter lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
-ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)),music|)
+# EXTEND: seconds to add to the recording. EDIT: options of `predict` for it.
+EXTEND   = $(SECONDS)
+STRENGTH = 0.5
+EDIT := $(if $(CONTINUE),--data.audio="$$CONTINUE" --data.extend=$(EXTEND))\
+	$(if $(REPAIR),--data.audio="$$REPAIR" --data.regenerate=$(FROM):$(TO))\
+	$(if $(VARY),--data.audio="$$VARY" --data.strength=$(STRENGTH))\
+	$(if $(SECTIONS),--data.sections="$$SECTIONS")
+
+ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)$(CONTINUE)$(REPAIR)$(VARY)$(SECTIONS)),music|)
 $(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
 endif
 
@@ -50,10 +67,10 @@ help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]
+music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
-		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION)
+		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION) $(EDIT)
 
 test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")

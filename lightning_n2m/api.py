@@ -13,8 +13,9 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_n2m.aliases import upgrade_config
-from lightning_n2m.audio.io import write
+from lightning_n2m.audio.io import Audio, to_mono, write
 from lightning_n2m.cascade import MAX_SECONDS, Cascade, replace_sampling
+from lightning_n2m.data.editing import plan
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.package_files import find_recipe, recipe_names
@@ -41,6 +42,16 @@ class GeneratedAudio:
     samples: np.ndarray
     sample_rate: int
     records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    def to_recording(self) -> Audio:
+        """The clip as a recording to edit.
+
+        Raises:
+            InputError: if there are several clips.
+        """
+        if self.samples.ndim != 2:
+            raise InputError("The audio to edit holds several clips; give one of them.")
+        return Audio(to_mono(torch.from_numpy(self.samples)), self.sample_rate)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the clips as sound files, which appear under their names only when they are complete.
@@ -83,7 +94,7 @@ class TextToMusic:
 
     def generate(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Sequence[str] = "",
         *,
         seconds: float | None = None,
         seed: int = 0,
@@ -95,6 +106,13 @@ class TextToMusic:
         progress: bool = False,
         sampling: Mapping[str, Mapping[str, Any]] | None = None,
         observe: Callable[[StageProgress], None] | None = None,
+        audio: str | Path | GeneratedAudio | None = None,
+        extend: float = 0.0,
+        regenerate: str | Sequence[tuple[float, float]] = "",
+        strength: float | None = None,
+        sections: str = "",
+        resampling: int = 1,
+        corrections: int = 0,
     ) -> GeneratedAudio:
         """Generate music. A clip follows from its prompt, seed, length and variation.
 
@@ -112,6 +130,14 @@ class TextToMusic:
                 ``{"generator": {"num_steps": 25, "guidance": 4.0}}``.
             observe: Called after each step of each stage, and with the output of each stage. An exception
                 that it raises ends the generation.
+            audio: Recording to continue, repair or vary: its file, or one clip. The prompt may then be empty.
+            extend: Seconds to generate after the recording, or before it if negative.
+            regenerate: Regions of the recording to generate again, in seconds: ``"8:12,20:24"``, or pairs.
+            strength: How much the regenerated regions may differ from the recording, from 0.01 to 1; without
+                regions, the whole recording is varied.
+            sections: A long piece by a plan: ``"0:30 calm piano; 30:60 drums enter"``.
+            resampling: How often each sampler step is run where a part is known.
+            corrections: Iterations of the correction of each data estimate by the known part.
 
         Returns:
             One clip ``(channels, time)`` for one prompt with one variation; otherwise
@@ -121,24 +147,31 @@ class TextToMusic:
             InputError: if a prompt is empty or a setting is out of range.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        recording = audio.to_recording() if isinstance(audio, GeneratedAudio) else audio
+        regions = regenerate if isinstance(regenerate, str) else list(regenerate)
+        edit = plan(recording, extend, regions, strength, sections, resampling, corrections)
+        if texts == [""] and edit is not None:
+            texts = [" "]  # The null text: the recording, or the sections, decide.
+        elif not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise InputError("A prompt is empty; give a text such as 'a slow waltz for solo piano'.")
         check_range("variations", variations, 1, 1_000_000)
         check_range("batch_size", batch_size, 1, 1_000_000)
         length = self.cascade.seconds if seconds is None else seconds
+        length = length if edit is None else edit.seconds
         check_range("seconds", length, 0.01, MAX_SECONDS)
         cascade = self.cascade
         cascade.seed, cascade.negative, cascade.progress = seed, negative, progress
         cascade.requested = RequestedNumbers.parse(bpm, key)
+        cascade.edit = edit
         items = [(text.strip(), number) for text in texts for number in range(variations)]
         clips = []
         with torch.inference_mode(), self._sampling(sampling or {}):
             for start in range(0, len(items), batch_size):
                 batch = items[start : start + batch_size]
-                audio = cascade.generate(
+                music = cascade.generate(
                     [text for text, _ in batch], [n for _, n in batch], length, observe=observe
                 )
-                clips.append(audio.float().cpu())
+                clips.append(music.float().cpu())
             records = tuple(
                 {**cascade.record({"prompt": text, "variation": number}), "seconds": length}
                 for text, number in items

@@ -15,9 +15,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lightning_n2m.conditioning.lowres import LowResolution
+from lightning_n2m.data.editing import Edit
 from lightning_n2m.data.requested_numbers import RequestedNumbers
+from lightning_n2m.diffusion.known import Known
 from lightning_n2m.diffusion.sampler import Method
 from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.editing import Run, edit_music, whole_recording
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.mulan.joint import fingerprint
 from lightning_n2m.package_files import find_stage_folder
@@ -157,6 +160,8 @@ class Cascade(LightningModule):
         self.stages = nn.ModuleList(run.load() for run in runs)
         self.seconds, self.seed, self.negative, self.progress = seconds, seed, negative, progress
         self.requested = RequestedNumbers.parse(bpm, key)
+        # A recording to edit, or a plan of sections; `generate` makes clips of prompts where there is none.
+        self.edit: Edit | None = None
         self._running: SamplingProgress | None = None
         self._check([run.folder for run in runs])
 
@@ -243,16 +248,55 @@ class Cascade(LightningModule):
             InputError: if a stage generates NaN or infinite samples.
         """
         length = self.seconds if seconds is None else seconds
+        if self.edit is not None:
+            length = self.edit.seconds
+
+        def run(progress: SamplingProgress | None) -> Tensor:
+            if self.edit is None or self.edit.keeps_nothing:
+                return self._run_stages(prompts, numbers, length, stages, progress, observe)
+            return self._run_edit(self.edit, prompts, numbers, progress, observe)
+
         if self._running is not None:
             try:
-                return self._run_stages(prompts, numbers, length, stages, self._running, observe)
+                return run(self._running)
             except BaseException:
                 self._end_progress()
                 raise
         if not self.progress:
-            return self._run_stages(prompts, numbers, length, stages, None, observe)
+            return run(None)
         with self._new_progress(1, len(prompts), length, stages) as progress:
-            return self._run_stages(prompts, numbers, length, stages, progress, observe)
+            return run(progress)
+
+    def _run_edit(
+        self,
+        edit: Edit,
+        prompts: list[str],
+        numbers: list[int],
+        progress: SamplingProgress | None,
+        observe: Callable[[StageProgress], None] | None,
+    ) -> Tensor:
+        """Generate the pieces of a plan one after the other; all else is the recording."""
+
+        def report(number: int, done: int, total: int) -> None:
+            if progress is not None:
+                progress.step(done, total)
+            if observe is not None:
+                observe(StageProgress(self._row[number], number, len(self._row), done, total))
+
+        run = Run(
+            stages=self._row,
+            prompts=prompts,
+            numbers=numbers,
+            seed=self.seed,
+            negative=self.negative,
+            requested=self.requested,
+            start_stage=None if progress is None else progress.start_stage,
+            report=report,
+        )
+        audio = edit_music(edit, run, None if progress is None else functools.partial(progress.end_batch, 0))
+        if progress is not None:
+            progress.clips += len(prompts)
+        return audio
 
     def _run_stages(
         self,
@@ -268,6 +312,10 @@ class Cascade(LightningModule):
         prompts = [self.requested.prompt_for(prompt, names) for prompt in prompts]
         signal: Tensor | None = None
         row = self._row[:stages]
+        # A variation starts the generator from the recording, and the other stages as always.
+        known: Known | None = None
+        if self.edit is not None:
+            known = whole_recording(self.edit, self.generator, seconds, len(prompts))
         for number, stage in enumerate(row):
             name = type(stage).__name__
             if progress is not None:
@@ -280,7 +328,10 @@ class Cascade(LightningModule):
                 if observe is not None:
                     observe(StageProgress(stage, number, len(row), done, total))
 
-            signal = stage.generate(prompts, seconds, rng, signal, self.negative, report, numbers_of_clips)
+            signal = stage.generate(
+                prompts, seconds, rng, signal, self.negative, report, numbers_of_clips, known
+            )
+            known = None
             if not torch.isfinite(signal).all():
                 raise InputError(
                     f"{name} generated NaN or infinite samples, and nothing was written; use other weights, "
@@ -295,6 +346,8 @@ class Cascade(LightningModule):
 
     def _new_progress(self, batches: int, clips: int, seconds: float, stages: int | None) -> SamplingProgress:
         row = self._row[:stages]
+        if self.edit is not None and not self.edit.keeps_nothing:
+            batches *= len(self.edit.pieces)
         return SamplingProgress(
             [type(stage).__name__ for stage in row], [_work(stage, seconds) for stage in row], batches, clips
         )
@@ -305,14 +358,16 @@ class Cascade(LightningModule):
         Args:
             item: ``{"prompt": ..., "variation": ...}`` of `lightning_n2m.data.prompts.Prompts`.
         """
+        edit = self.edit
         return {
             **item,
             "seed": self.seed,
-            "seconds": self.seconds,
+            "seconds": self.seconds if edit is None else edit.seconds,
             "negative": self.negative,
             # Only where they are set: the records of clips that have neither stay as they were.
             **({} if self.requested.tempo is None else {"bpm": self.requested.tempo}),
             **({} if self.requested.key is None else {"key": " ".join(self.requested.key)}),
+            **({} if edit is None else {"edit": edit.record}),
             "stages": [dict(stage) for stage in self._stage_records],
         }
 
@@ -411,7 +466,8 @@ class Cascade(LightningModule):
 
     def _name(self, item: dict[str, Any]) -> str:
         """Stem of the file name, of at most 200 bytes: file systems allow 255 with the ending."""
-        words = re.sub(r"\W+", "-", item["prompt"].lower()).strip("-")[:60]
+        text = item["prompt"] or (self.edit.name if self.edit else "")
+        words = re.sub(r"\W+", "-", text.lower()).strip("-")[:60]
         words = words.encode()[:150].decode(errors="ignore") or "prompt"
         return f"{words}-seed{self.seed}" + (f"-{item['variation']}" if item["variation"] else "")
 

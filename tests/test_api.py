@@ -183,3 +183,30 @@ def test_wrong_arguments_of_generate_are_refused(
 def test_generation_leaves_gradients_and_training_alone(model: TextToMusic) -> None:
     assert not any(parameter.requires_grad for parameter in model.cascade.parameters())
     assert torch.is_grad_enabled()
+
+
+def test_a_variation_at_strength_1_is_plain_generation_to_the_bit(model: TextToMusic) -> None:
+    plain = model.generate("a slow waltz", seconds=1.0, seed=3)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, 16_000)).astype(np.float32)
+    recording = GeneratedAudio(noise, 16_000)
+    varied = model.generate("a slow waltz", audio=recording, strength=1.0, seed=3)
+    np.testing.assert_array_equal(varied.samples, plain.samples)
+    weaker = model.generate("a slow waltz", audio=recording, strength=0.2, seed=3)
+    assert weaker.samples.shape == plain.samples.shape
+    assert not np.array_equal(weaker.samples, plain.samples)
+    # The edit holds for one call.
+    again = model.generate("a slow waltz", seconds=1.0, seed=3)
+    np.testing.assert_array_equal(again.samples, plain.samples)
+
+
+def test_a_continuation_keeps_the_recording_and_needs_no_prompt(model: TextToMusic, tmp_path: Path) -> None:
+    recording = model.generate("a slow waltz", seconds=1.0)
+    path = recording.save(tmp_path / "a.wav")[0]
+    longer = model.generate(audio=path, extend=0.5)
+    assert longer.samples.shape == (1, 24_000)
+    kept = 16_000 - 320  # without the cross-fade of 20 ms
+    np.testing.assert_array_equal(longer.samples[:, :kept], read(path).samples[:, :kept].numpy())
+    assert np.abs(longer.samples[:, 16_000:]).max() > 0
+    assert longer.records[0]["edit"]["extend"] == 0.5
+    with pytest.raises(InputError, match="several clips"):
+        model.generate(audio=GeneratedAudio(np.zeros((2, 1, 16_000), np.float32), 16_000), extend=1)

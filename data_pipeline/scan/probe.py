@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_pipeline.scan import ffmpeg
 from data_pipeline.scan.audio_kinds import ending
-from data_pipeline.scan.decoders import NATIVE, SNDFILE, choose_decoder, decoded
 from data_pipeline.scan.file_scan import SourceFile, check_mounted, local_audio, plain
 from data_pipeline.scan.sidecar import read_sidecars
 from data_pipeline.scan.tags import read_tags
 from data_pipeline.scan.track import Rejected, Track, identity
+from lightning_n2m.audio import ffmpeg
+from lightning_n2m.audio.decoders import NATIVE, SNDFILE, choose_decoder, decoded
 from lightning_n2m.errors import InputError
 
 if TYPE_CHECKING:

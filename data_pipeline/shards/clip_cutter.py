@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from data_pipeline.scan.decoders import decoded
 from data_pipeline.scan.file_scan import local_audio
 from data_pipeline.scan.track import Track, identity
+from lightning_n2m.audio.decoders import decoded
 from lightning_n2m.data.schema import SAMPLE_RATE, Clip
 from lightning_n2m.errors import InputError
 

@@ -14,7 +14,13 @@ from lightning_n2m.yaml_reader import read_yaml
 # Options whose value is a text of the user: jsonargparse would read "Jazz: piano" and "null" as YAML.
 FREE_TEXT = {
     f"--{group}.{prefix}{name}": (group, name)
-    for group, name in (("data", "prompt"), ("model", "negative"))
+    for group, name in (
+        ("data", "prompt"),
+        ("model", "negative"),
+        ("data", "audio"),
+        ("data", "regenerate"),
+        ("data", "sections"),
+    )
     for prefix in ("", "init_args.")
 }
 _CONFIG = ("-c", "--config")

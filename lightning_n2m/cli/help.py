@@ -54,6 +54,13 @@ what to generate:
   --model.seed N          seed of all noise                                    (default: 0)
   --model.negative TEXT   prompt to lead away from
 
+from a recording (any format; the prompt may be left out), or by a plan:
+  --data.audio FILE       the recording to continue, repair or vary
+  --data.extend S         seconds to add after it; before it if negative
+  --data.regenerate FROM:TO,...       seconds of it to generate again
+  --data.strength W       how much these, or all of it, may differ: 0.01 to 1
+  --data.sections "0:30 calm piano; 30:60 drums enter"               a long piece
+
 where:
   --output.folder FOLDER  folder of the clips and of manifest.jsonl      (default: outputs)
   --output.format FORMAT  wav or flac                                        (default: wav)

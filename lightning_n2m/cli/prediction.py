@@ -47,6 +47,9 @@ def prepare_prediction(
     if not isinstance(model, Cascade) or not isinstance(data, Prompts):
         writer.check_folder(0)
         return True
+    model.edit = data.edit()
+    if model.edit is not None:
+        model.seconds = model.edit.seconds
     items = data.items()
     for item in items:
         model.requested.numbers(item["prompt"])  # Refuses a prompt that names another tempo or key.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from lightning_n2m.data.editing import Edit, plan
 from lightning_n2m.data.evaluation_set import EvaluationSet
 from lightning_n2m.errors import InputError, check_range
 
@@ -27,6 +28,14 @@ class Prompts(LightningDataModule):
         variations: Clips of each prompt, of different noise.
         batch_size: Clips generated in one batch.
         evaluation_set: Prompts and their reference recordings, for `test`.
+        audio: Recording to continue, repair or vary; any format, rate and number of channels.
+        extend: Seconds to generate after the recording, or before it if negative.
+        regenerate: Regions of the recording to generate again, in seconds: ``8:12,20:24``.
+        strength: How much the regenerated regions may differ from the recording, from 0.01 to 1; without
+            regions, the whole recording is varied.
+        sections: A long piece by a plan: ``0:30 calm piano; 30:60 drums enter``.
+        resampling: How often each sampler step is run where a part is known.
+        corrections: Iterations of the correction of each data estimate by the known part.
     """
 
     def __init__(
@@ -36,6 +45,13 @@ class Prompts(LightningDataModule):
         variations: int = 1,
         batch_size: int = 1,
         evaluation_set: EvaluationSet | None = None,
+        audio: str | None = None,
+        extend: float = 0.0,
+        regenerate: str = "",
+        strength: float | None = None,
+        sections: str = "",
+        resampling: int = 1,
+        corrections: int = 0,
     ) -> None:
         super().__init__()
         check_range("data.variations", variations, 1, 1_000_000)
@@ -43,7 +59,30 @@ class Prompts(LightningDataModule):
         self.prompt, self.file = ("", "-") if prompt.strip() == "-" else (prompt, file)
         self.variations, self.batch_size = variations, batch_size
         self.evaluation_set = evaluation_set
+        self.audio, self.extend, self.regenerate, self.strength = audio, extend, regenerate, strength
+        self.sections, self.resampling, self.corrections = sections, resampling, corrections
         self._remaining: list[dict[str, Any]] | None = None
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether a recording or a plan of sections takes part."""
+        return self.audio is not None or bool(self.sections.strip())
+
+    def edit(self) -> Edit | None:
+        """The plan of the edit, with the recording read; null for clips of prompts.
+
+        Raises:
+            InputError: if the recording cannot be used, or options contradict each other.
+        """
+        return plan(
+            self.audio,
+            self.extend,
+            self.regenerate,
+            self.strength,
+            self.sections,
+            self.resampling,
+            self.corrections,
+        )
 
     def prompts(self) -> list[str]:
         """All prompts, in order, each once.
@@ -56,6 +95,8 @@ class Prompts(LightningDataModule):
             # Not splitlines(): it also splits at control characters inside a line.
             lines += _read_text(self.file).replace("\r\n", "\n").split("\n")
         prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if not prompts and self.is_edit:
+            return [""]  # The null text: the recording, or the sections, decide.
         if not prompts:
             raise InputError(
                 "The prompt is empty; give one with --data.prompt, or a file of them with --data.file."

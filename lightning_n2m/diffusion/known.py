@@ -49,9 +49,14 @@ class Known:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        check_range("strength", self.strength, 0, 1)
+        check_range("strength", self.strength, 0.01, 1)
         check_range("resampling", self.resampling, 1, 1000)
         check_range("corrections", self.corrections, 0, 1000)
+
+    def starting_point(self, noise: Tensor, schedule: Schedule) -> Tensor:
+        """The data noised to the time ``strength`` by standard Gaussian noise ``(b, c, t)``."""
+        start = torch.full((len(noise),), self.strength, device=noise.device)
+        return schedule.at(start).diffuse(self.x0, noise)
 
     def visits(self, steps: int) -> Iterator[tuple[int, bool]]:
         """Number of each step in order, and whether it is a repetition; the last step has none."""

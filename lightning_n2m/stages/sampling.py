@@ -15,11 +15,12 @@ from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.audio.windows import overlapped, piecewise
 from lightning_n2m.conditioning.conditioner import Conditioner
-from lightning_n2m.conditioning.known_regions import KnownRegions
+from lightning_n2m.conditioning.known_regions import KnownRegions, known_input
 from lightning_n2m.conditioning.numbers import MusicNumbers, condition_tensors, to_batch
 from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.data.prompt_attributes import parse_prompt
 from lightning_n2m.diffusion.guidance import finish, guide
+from lightning_n2m.diffusion.known import Known
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.sampler import Progress, sample
@@ -148,6 +149,7 @@ class DiffusionModule(LightningModule):
         negative: str = "",
         progress: Progress | None = None,
         numbers: Sequence[MusicNumbers] | None = None,
+        known: Known | None = None,
     ) -> Tensor:
         """Sample outputs for prompts.
 
@@ -160,6 +162,7 @@ class DiffusionModule(LightningModule):
             progress: Called after each step with the number of steps done and the total.
             numbers: Tempo and key of each sample, for a network that takes them; those that the prompt
                 names when null.
+            known: Known part of the output in the diffusion's space, which is kept.
 
         Returns:
             ``(b, c, seconds * output_rate)``, unscaled.
@@ -177,6 +180,9 @@ class DiffusionModule(LightningModule):
                 )
             level, schedule = self.sampling.conditioning_noise, self.objective.schedule
             conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
+        if known is not None and self.network.known is not None:
+            regions = known_input(known.x0.expand(len(rng), -1, -1), known.mask)
+            conditions = dataclasses.replace(conditions, known=regions)
         if self.text is not None:
             conditions = self.with_text(conditions, captions)
             if negative and self.sampling.method == "few":
@@ -194,16 +200,20 @@ class DiffusionModule(LightningModule):
         steps, schedule = self.sampling, self.objective.schedule
         x = rng.normal(self.network.channels, length)
         x = self.starting_point(x, conditions)
+        start_time = steps.start_time
+        if known is not None and known.strength < 1:
+            x, start_time = known.starting_point(x, schedule), known.strength
         denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
         x0 = sample(
             denoise,
             x,
             schedule,
-            step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule) * steps.start_time,
+            step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule) * start_time,
             rng,
             steps.method,
             steps.gamma,
             progress,
+            known,
         )
         output = restore(x0 / self.scale, self.emphasis)
         return output if signal is None else self._project_onto_condition(output, signal)

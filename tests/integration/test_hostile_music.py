@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from data_pipeline.__main__ import main
-from data_pipeline.scan import ffmpeg
 from data_pipeline.scan.track import read_manifest
+from lightning_n2m.audio import ffmpeg
 from lightning_n2m.data.schema import read_index
 from lightning_n2m.data.shard_reader import ShardFile, read_shard
 from tests.data_pipeline.conftest import CLIPS, tree

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import soundfile
 
-from data_pipeline.scan.mp3_frames import read_header
+from lightning_n2m.audio.mp3_frames import read_header
 
 RATE = 24_000
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.scan.decoders import choose_decoder, decoded
-from data_pipeline.scan.mp3_frames import count_frames, read_header
 from lightning_n2m.audio import io as audio_io
-from tests.data_pipeline.scan.mp3_files import RATE, mp3, without_info
+from lightning_n2m.audio.decoders import choose_decoder, decoded
+from lightning_n2m.audio.mp3_frames import count_frames, read_header
+from tests.audio.mp3_files import RATE, mp3, without_info
 
 SAMPLES = 576  # Of a frame at this rate.
 DELAY = 529  # Samples by which every MP3 decoder is late, and which libsndfile drops behind a header.

@@ -10,9 +10,10 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import BinaryIO
 
-from data_pipeline.scan import ffmpeg
-from data_pipeline.scan.mp3_frames import count_frames, counted_copy
-from data_pipeline.scan.wav_header import true_length, with_true_length
+from lightning_n2m.audio import ffmpeg
+from lightning_n2m.audio.io import probe
+from lightning_n2m.audio.mp3_frames import count_frames, counted_copy
+from lightning_n2m.audio.wav_header import true_length, with_true_length
 from lightning_n2m.errors import InputError
 
 SNDFILE = ""
@@ -87,8 +88,6 @@ def choose_decoder(audio: Path | bytes, suffix: str) -> str:
     Raises:
         InputError: if libsndfile cannot read it, and ffmpeg is not installed or cannot help.
     """
-    from lightning_n2m.audio.io import probe
-
     head = audio[:12] if isinstance(audio, bytes) else _head(audio)
     if head[:4] == b"RIFF":
         with io.BytesIO(audio) if isinstance(audio, bytes) else open(audio, "rb") as file:

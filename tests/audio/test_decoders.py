@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from data_pipeline.scan.decoders import MP3_FRAMES, SNDFILE, WAV_HEADER, choose_decoder
-from tests.data_pipeline.scan.mp3_files import mp3, without_info
-from tests.data_pipeline.scan.wav_files import wav
+from lightning_n2m.audio.decoders import MP3_FRAMES, SNDFILE, WAV_HEADER, choose_decoder
+from tests.audio.mp3_files import mp3, without_info
+from tests.audio.wav_files import wav
 
 
 def test_a_right_header_is_left_alone() -> None:

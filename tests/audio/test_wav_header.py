@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.scan.decoders import choose_decoder, decoded
 from lightning_n2m.audio import io as audio_io
-from tests.data_pipeline.scan.wav_files import SAMPLES, wav
+from lightning_n2m.audio.decoders import choose_decoder, decoded
+from tests.audio.wav_files import SAMPLES, wav
 
 
 @pytest.mark.parametrize("length", [0, 48_000, 0xFFFF_FFFF, 0x7FFF_FFFF])
