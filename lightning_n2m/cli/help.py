@@ -54,7 +54,7 @@ what to generate:
   --model.seed N          seed of all noise                                    (default: 0)
   --model.negative TEXT   prompt to lead away from
 
-from a recording (any format; the prompt may be left out), or by a plan:
+from a recording (any format; needs no prompt), or by a plan:
   --data.audio FILE       the recording to continue, repair or vary
   --data.extend S         seconds to add after it; before it if negative
   --data.regenerate FROM:TO,...       seconds of it to generate again

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_n2m.cli.arguments import prepare_arguments
 from lightning_n2m.errors import InputError
@@ -49,3 +50,18 @@ def test_a_missing_config_names_its_neighbours() -> None:
         prepare_arguments(["predict", "-c", "configs/cascade/jazz.yaml"])
     with pytest.raises(InputError, match="has no value"):
         prepare_arguments(["predict", "-c"])
+
+
+def test_regions_and_sections_are_free_text() -> None:
+    """As YAML, 8:12 is a number in base 60."""
+    arguments = [
+        "predict",
+        "--data.regenerate",
+        "8:12",
+        "--data.sections=0:30 a; 30:60 b",
+        "--data.audio",
+        "null",
+    ]
+    (_, config) = prepare_arguments(arguments)
+    values = yaml.safe_load(config.removeprefix("--config="))["data"]["init_args"]
+    assert values == {"regenerate": "8:12", "sections": "0:30 a; 30:60 b", "audio": "null"}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_n2m.audio.io import write
 from lightning_n2m.callbacks.prediction_writer import PredictionWriter
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
@@ -106,3 +107,13 @@ def test_a_contradiction_of_tempo_is_refused_before_sampling(tmp_path: Path) -> 
     writer = PredictionWriter(str(tmp_path / "out"))
     with pytest.raises(InputError, match="names 90 bpm"):
         prepare_prediction(cascade, Prompts(prompt="a waltz at 90 bpm"), writer, None)
+
+
+def test_a_recording_is_read_before_sampling(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.wav", 0.1 * torch.ones(1, 16_000), 8000)
+    cascade = FakeCascade()
+    writer = PredictionWriter(str(tmp_path / "out"))
+    assert prepare_prediction(cascade, Prompts(audio=str(path), extend=3), writer, None)
+    assert cascade.edit is not None and cascade.seconds == cascade.edit.seconds == 5
+    with pytest.raises(InputError, match="is not within"):
+        prepare_prediction(cascade, Prompts(audio=str(path), regenerate="1:3"), writer, None)

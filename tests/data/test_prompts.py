@@ -4,7 +4,9 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 
+from lightning_n2m.audio.io import write
 from lightning_n2m.data.prompts import Prompts, share_of_rank
 from lightning_n2m.errors import InputError
 
@@ -72,3 +74,15 @@ def test_one_rank_has_all_prompts_in_order(tmp_path: Path) -> None:
     batches = list(Prompts(file=str(file), variations=2, batch_size=4).predict_dataloader())
     prompts = [[(item["prompt"], item["variation"]) for item in batch] for batch in batches]
     assert prompts == [[("one", 0), ("one", 1), ("two", 0), ("two", 1)], [("three", 0), ("three", 1)]]
+
+
+def test_a_recording_needs_no_prompt_and_is_planned(tmp_path: Path) -> None:
+    path = write(tmp_path / "song.wav", 0.1 * torch.ones(1, 16_000), 8000)
+    prompts = Prompts(audio=str(path), regenerate="0.5:1", strength=0.4, variations=2)
+    assert prompts.items() == [{"prompt": "", "variation": 0}, {"prompt": "", "variation": 1}]
+    edit = prompts.edit()
+    assert edit is not None and edit.name == "song" and edit.strength == 0.4
+    assert edit.record["audio"] == "song.wav" and edit.record["regenerate"] == [[0.5, 1.0]]
+    assert Prompts("ska").edit() is None
+    with pytest.raises(InputError, match="need a recording"):
+        Prompts("ska", extend=3).edit()
