@@ -45,7 +45,8 @@ def shard(
         manifest: From 'python -m data_pipeline manifest'; not needed to derive from finished shards.
         workers: Processes; all cores when none is given.
         engine: Where they run: on this machine, or on a Ray cluster.
-        derive: Also store clips at this rate in Hz (3200), or as log-mels (mel).
+        derive: Also store clips at this rate in Hz (3200), as log-mels (mel), or their features for the
+            auxiliary losses of a training (musicnn, chroma).
         clips_per_track: Clips of a track, at most.
         clip_seconds: Length of a clip in seconds.
         spacing_seconds: Seconds between the clips of a track; spread evenly over it when none is given.

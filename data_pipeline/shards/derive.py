@@ -28,24 +28,32 @@ from lightning_n2m.storage import (
 
 if TYPE_CHECKING:
     from lightning_n2m.data.derived_audio import TrainingFormat
+    from lightning_n2m.data.derived_features import FeatureForm
+
+    Form = TrainingFormat | FeatureForm
 
 _MAX_RECORD = 1 << 20  # Bytes of the record of one shard.
 
 
-def form_of(name: str) -> TrainingFormat:
+def form_of(name: str) -> Form:
     """The form that ``--derive`` names.
 
     Raises:
-        InputError: if it is neither a rate below the master's nor ``mel``.
+        InputError: if it is neither a rate below the master's nor ``mel``, ``musicnn`` or ``chroma``.
     """
     from lightning_n2m.audio.mel import MelSettings
     from lightning_n2m.data.derived_audio import MEL, TrainingFormat
+    from lightning_n2m.data.derived_features import CHANNELS, FeatureForm
 
+    if name in CHANNELS:
+        return FeatureForm(name)
     if name == MEL:
         settings = MelSettings()
         return TrainingFormat(settings.sample_rate, settings)
     if not (name.isdecimal() and 0 < int(name) < SAMPLE_RATE):
-        raise InputError(f"--derive {name}: give a rate in Hz below {SAMPLE_RATE}, or 'mel'.")
+        raise InputError(
+            f"--derive {name}: give a rate in Hz below {SAMPLE_RATE}, 'mel', 'musicnn' or 'chroma'."
+        )
     return TrainingFormat(int(name))
 
 
@@ -54,7 +62,7 @@ def derive(folder: Location, name: str, workers: int | None = None, engine: Engi
 
     Args:
         folder: Folder of finished shards.
-        name: A rate in Hz, or ``mel``.
+        name: A rate in Hz, ``mel``, or features for auxiliary losses: ``musicnn``, ``chroma``.
         workers: Processes; all cores when none is given.
         engine: Where they run.
 
@@ -83,7 +91,7 @@ def _record(target: Location, parent: Shard) -> Location:
     return join(target, f"{RECORDS}/{parent.name.removesuffix('.tar')}.json")
 
 
-def _derived_shard(target: Location, parent: Shard, form: TrainingFormat) -> Shard | None:
+def _derived_shard(target: Location, parent: Shard, form: Form) -> Shard | None:
     """The finished form of a shard, if it exists and was derived from this version of the shard."""
     record = _record(target, parent)
     if size(record) is None:
@@ -97,7 +105,7 @@ def _derived_shard(target: Location, parent: Shard, form: TrainingFormat) -> Sha
     return shard if same and size(join(target, shard.name)) == shard.bytes else None
 
 
-def _all_derived(target: Location, parents: tuple[Shard, ...], form: TrainingFormat) -> Iterator[Shard]:
+def _all_derived(target: Location, parents: tuple[Shard, ...], form: Form) -> Iterator[Shard]:
     for parent in parents:
         shard = _derived_shard(target, parent, form)
         if shard is None:
@@ -105,7 +113,7 @@ def _all_derived(target: Location, parents: tuple[Shard, ...], form: TrainingFor
         yield shard
 
 
-def derive_shard(parent: Shard, folder: Location, form: TrainingFormat) -> int:
+def derive_shard(parent: Shard, folder: Location, form: Form) -> int:
     """Derive one shard.
 
     Returns:

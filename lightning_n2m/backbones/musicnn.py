@@ -104,6 +104,18 @@ class Musicnn(nn.Module):
 
     def predict_patches(self, mel: Tensor) -> MusicnnOutput:
         """Compute the outputs for log-mel patches ``(n, 96, frames)``."""
+        features = torch.cat(self.levels(mel), dim=1).float()
+        pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(1)
+        pooled = self.pooled_norm(pooled)
+        embedding = self.dense_norm(F.relu(self.dense(pooled)))
+        return MusicnnOutput(self.output(embedding).float(), embedding.float(), pooled)
+
+    def levels(self, mel: Tensor) -> list[Tensor]:
+        """Features by time of a log-mel ``(n, 96, frames)``: the front end, then three convolutions.
+
+        Returns:
+            ``(n, 561, frames)`` and three times ``(n, 64, frames)``.
+        """
         x = self.norm(mel[:, None])
         timbre = [part(x) for part in self.timbral]
         rhythm = [part(x) for part in self.temporal]
@@ -114,11 +126,7 @@ class Musicnn(nn.Module):
         for part in self.middle[1:]:
             x = x + part(x)
             levels.append(x)
-        features = torch.cat(levels, dim=1).float()
-        pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(1)
-        pooled = self.pooled_norm(pooled)
-        embedding = self.dense_norm(F.relu(self.dense(pooled)))
-        return MusicnnOutput(self.output(embedding).float(), embedding.float(), pooled)
+        return levels
 
 
 class LogMel(nn.Module):

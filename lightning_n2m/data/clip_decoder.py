@@ -14,6 +14,7 @@ from lightning_n2m.audio.mel import MelSettings
 from lightning_n2m.conditioning.numbers import numbers_of_truth, to_tensors
 from lightning_n2m.data.clip_audio import probe_clip
 from lightning_n2m.data.derived_audio import TrainingFormat, from_bytes, is_derived
+from lightning_n2m.data.derived_features import FeatureReader
 from lightning_n2m.data.schema import SAMPLE_RATE
 from lightning_n2m.data.shard_reader import RawClip
 from lightning_n2m.data.text_batch import TextBatch
@@ -36,6 +37,7 @@ class ClipDecoder:
         centred: Take the middle of the clip instead of a random position.
         mel: Deliver the log-mel of this analysis instead of audio.
         numbers: Deliver tempo, key and beats of the clip's known facts.
+        features: Readers of the features that the training's auxiliary losses predict.
     """
 
     sample_rate: int
@@ -45,6 +47,7 @@ class ClipDecoder:
     centred: bool = False
     mel: MelSettings | None = None
     numbers: bool = False
+    features: tuple[FeatureReader, ...] = ()
 
     def __call__(self, raw: RawClip, number: int) -> dict[str, Any]:
         """One example, see `schema.Batch`: ``audio`` ``(1, t)`` or ``mel`` ``(c, frames)``, and the others.
@@ -56,6 +59,7 @@ class ClipDecoder:
         name = f"Clip {raw.clip.key} of {raw.shard}"
         try:
             crop, start_s = self._crop(raw, draw)
+            features = {reader.name: reader.crop(raw, start_s, self.seconds) for reader in self.features}
         except (InputError, ValueError) as error:
             raise InputError(
                 f"{name} cannot be used: {str(error).rstrip('.')}; build its shard again."
@@ -69,7 +73,7 @@ class ClipDecoder:
         example = {kind: crop, "caption": caption, "key": raw.clip.key, "number": number}
         if self.numbers:
             example["numbers"] = to_tensors(numbers_of_truth(raw.clip.truth, raw.clip.start_s + start_s))
-        return example
+        return example | {"features": features} if features else example
 
     def _crop(self, raw: RawClip, draw: random.Random) -> tuple[Tensor, float]:
         """The crop, and its start within the clip in seconds."""

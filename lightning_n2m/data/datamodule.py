@@ -13,6 +13,7 @@ from lightning_n2m.data.cache import Cache
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.data_loader import Loader
 from lightning_n2m.data.derived_audio import TrainingFormat
+from lightning_n2m.data.derived_features import FeatureReader, open_features
 from lightning_n2m.data.schema import TEXT_FOLDER
 from lightning_n2m.data.shard_sources import find_sources
 from lightning_n2m.data.text_batch import TextBatch
@@ -130,7 +131,15 @@ class AudioDataModule(LightningDataModule):
         # Validation logs samples, for which it needs audio even where training takes log-mels.
         mel = None if centred else stage.trains_on_mel
         numbers = bool(stage.network.number_names)
-        return ClipDecoder(stage.sample_rate, stage.seconds, text, self.seed, centred, mel, numbers)
+        features = () if centred else self._features(stage)
+        rate, seconds = stage.sample_rate, stage.seconds
+        return ClipDecoder(rate, seconds, text, self.seed, centred, mel, numbers, features)
+
+    def _features(self, stage: Any) -> tuple[FeatureReader, ...]:
+        """Readers of the features that the stage's auxiliary losses predict."""
+        names = getattr(stage, "training_features", ())
+        folders = [self.shards] if isinstance(self.shards, str) else list(self.shards)
+        return open_features(names, folders, self.cache) if names else ()
 
     def _loader(self, dataset: IterableDataset, workers: int) -> Loader:
         return Loader(

@@ -276,7 +276,8 @@ class Batch(TypedDict):
     training and over all ranks: every random draw of a sample follows from it. ``stream`` and ``position``
     ``(b,)`` are its place in the stream that it was read from, which belongs to one rank and worker.
     ``numbers`` holds tempo, key and beats ``(b,)``, for a network that takes them
-    (`lightning_n2m.conditioning.numbers.to_batch`).
+    (`lightning_n2m.conditioning.numbers.to_batch`). ``features`` ``(b, channels, frames)`` by name are for
+    auxiliary losses.
     """
 
     audio: NotRequired[Tensor]
@@ -287,6 +288,7 @@ class Batch(TypedDict):
     number: Tensor
     stream: NotRequired[Tensor]
     position: NotRequired[Tensor]
+    features: NotRequired[dict[str, Tensor]]
 
 
 def stream_positions(batch: Batch) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lightning_n2m.conditioning.known_regions import known_input
@@ -21,6 +21,7 @@ from lightning_n2m.diffusion.times import TimeSampling
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
+from lightning_n2m.stages.auxiliary import FeatureLoss, FeaturePredictor, connected_zero, inputs_of
 from lightning_n2m.stages.distillation import distillation_loss, sampling_errors
 from lightning_n2m.stages.result import GeneratedClip
 from lightning_n2m.stages.run_checks import (
@@ -75,6 +76,8 @@ class Stage(DiffusionModule):
             noise, as in the paper.
         distillation: Train the network as the few-step student of another one, its `teacher`, instead of
             on data; null for none.
+        auxiliary: Losses of features that are predicted from the middle of the network. Their projections are
+            trained and saved with the stage, and are no part of an exported bundle.
         kwargs: See `DiffusionModule`.
     """
 
@@ -89,6 +92,7 @@ class Stage(DiffusionModule):
         transport_group: int = 1,
         distillation: Distillation | None = None,
         number_dropout: NumberDropout = NumberDropout(),
+        auxiliary: Sequence[FeatureLoss] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,6 +100,17 @@ class Stage(DiffusionModule):
         self.validation_times = tuple(validation_times)
         check_range("transport_group", transport_group, 1, 4096)
         self.times, self.transport_group = times, transport_group
+        if auxiliary and compile:
+            raise InputError(
+                "model.auxiliary reads the middle of the network, which a compiled one does not give; set "
+                "model.compile to false."
+            )
+        if auxiliary and distillation is not None:
+            raise InputError(
+                "model.auxiliary is for training on data, but model.distillation is set; remove one of them."
+            )
+        width = int(self.network.ups[-1].in_channels)  # type: ignore[arg-type]  # of the deepest level
+        self.auxiliary = nn.ModuleList(FeaturePredictor(width, settings) for settings in auxiliary)
         self.compile_network, self.number_dropout = compile, number_dropout
         self.distillation = distillation
         self.teacher: Teacher | None = None
@@ -104,6 +119,15 @@ class Stage(DiffusionModule):
         self.batch_losses: list[BatchLosses] = []
         # Settings and base of the adapter that is trained in the place of the network.
         self.adapter: dict[str, Any] | None = None
+
+    @property
+    def training_features(self) -> tuple[str, ...]:
+        """Features that the loader has to deliver with each training batch."""
+        return tuple(predictor.settings.features for predictor in self._predictors)
+
+    @property
+    def _predictors(self) -> list[FeaturePredictor]:
+        return [module for module in self.auxiliary if isinstance(module, FeaturePredictor)]
 
     def setup(self, stage: str) -> None:
         """Compile the network in place: a wrapped module would rename every key of the checkpoint.
@@ -127,6 +151,11 @@ class Stage(DiffusionModule):
                 raise InputError(
                     "model.optimisation.optimizer muon needs whole matrices, but this strategy shards them; "
                     "use -c configs/trainer/ddp.yaml, or optimizer adam."
+                )
+            if self.auxiliary:
+                raise InputError(
+                    "model.auxiliary needs a whole copy of the network, but this strategy shards it; use -c "
+                    " configs/trainer/ddp.yaml."
                 )
             shard(self.network, self._device_mesh["data_parallel"])
 
@@ -173,8 +202,10 @@ class Stage(DiffusionModule):
         # Shards may hold log-mels that were computed ahead.
         target = batch["mel"] if "mel" in batch else self.target(batch["audio"])
         x0 = self.to_x0(target)
+        middle: list[Tensor] = []
         if self.distillation is None:
-            weighted, plain, t = self._data_loss(batch, x0, rng)
+            with inputs_of(self.network.ups[-1]) as middle:
+                weighted, plain, t = self._data_loss(batch, x0, rng)
         else:
             teacher = self.required_teacher()
             conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
@@ -183,7 +214,7 @@ class Stage(DiffusionModule):
         value = weighted.mean()
         self.batch_losses.append(BatchLosses(batch, t, weighted.detach(), plain.detach()))
         self.log("train/loss", value, prog_bar=True, logger=False, batch_size=len(x0))
-        return value
+        return value + self._auxiliary_loss(batch, middle) if self.auxiliary else value
 
     def _data_loss(self, batch: Batch, x0: Tensor, rng: PerSampleGenerator) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted losses, squared errors and diffusion times of noised data, each ``(b,)``."""
@@ -206,6 +237,17 @@ class Stage(DiffusionModule):
         known = known_input(x0, self.known_regions.draw(x0.shape[-1], rng))
         return dataclasses.replace(conditions, known=known)
 
+    def _auxiliary_loss(self, batch: Batch, middle: list[Tensor]) -> Tensor:
+        """Weighted sum of the auxiliary losses."""
+        total = connected_zero(self.auxiliary)
+        for predictor in self._predictors:
+            if predictor.is_used_at(self.global_step):
+                settings = predictor.settings
+                loss = predictor(middle[0], batch["features"][settings.features])
+                self.log(f"train/auxiliary_{settings.features}", loss.detach(), batch_size=len(middle[0]))
+                total = total + settings.weight * loss
+        return total
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Drop the losses of the previous optimiser step."""
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
@@ -219,7 +261,9 @@ class Stage(DiffusionModule):
 
     def configure_optimizers(self) -> Any:
         """Adam and its schedule, advanced after every step: Lightning's default is once an epoch."""
-        optimizer, schedule = self.optimisation.build(self.network)
+        # The network alone where there is nothing else: the order of the parameters is part of a checkpoint.
+        trained = nn.ModuleList([self.network, self.auxiliary]) if self.auxiliary else self.network
+        optimizer, schedule = self.optimisation.build(trained)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.cli.main import main
 from tests.integration.conftest import ROOT, fit, tiny
 from tests.integration.curves import scalars
@@ -23,7 +25,20 @@ OPTIONS = {
         "--model.transport_group=2",
         f"--config={TRAINING / 'min_snr.yaml'}",
     ],
+    "auxiliary": [
+        f"--config={TRAINING / 'chroma.yaml'}",
+        f"--config={TRAINING / 'muon.yaml'}",
+        "--model.init_args.auxiliary=[{features: chroma, kind: regression, until_step: 5}]",
+    ],
 }
+
+
+@pytest.fixture(scope="module")
+def shards(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test shards with chroma beside them."""
+    folder = Path(shutil.copytree(shards, tmp_path_factory.mktemp("features") / "shards"))
+    assert data_pipeline(["shard", "--output", str(folder), "--derive", "chroma", "--workers", "1"]) == 0
+    return folder
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
