@@ -70,6 +70,7 @@ how (generator may be refiner or super_resolution; default: the stage's own):
   --model.generator.num_steps N       number of network steps
   --model.generator.guidance W        guidance scale
   --model.generator.method METHOD     ancestral, ddim, dpm++2m, sde-dpm++2m
+  --model.generator.adapters LIST     adapters: '[{{folder: FOLDER, strength: 0.8}}]'
   --model.super_resolution null       stop at 16 kHz
   --data.batch_size N                 clips in one batch                       (default: 1)
 {_HARDWARE}
@@ -93,6 +94,7 @@ training:
   --trainer.val_check_interval N   steps between two validations
   --ckpt_path last                 resume the run in RUN
   --weights FOLDER                 start from the weights of another run or bundle, also by URL
+  --adapter adapters/lora.yaml     train an adapter of --weights alone; also --adapter.rank N and so on
   --model.optimisation.learning_rate R
   --model.seed N                   seed of crops, captions, times and noise
   --checkpoint.every_n_train_steps N

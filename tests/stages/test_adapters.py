@@ -83,7 +83,7 @@ def test_a_merged_bundle_is_the_sum_in_every_bit(base: Path, tmp_path: Path) -> 
     add_adapters(stage, [(adapter, 0.7)])
     merged = load_stage(merge_stage(base, tmp_path / "merged", [(adapter, 0.7)]))
     assert equal(weights(merged), weights(stage))
-    # The hash of the base tells them apart: an adapter of the base does not fit the merged stage.
+    # The merged stage has another hash: an adapter of the base does not fit it.
     with pytest.raises(InputError, match="use it with the folder that it was trained on"):
         add_adapters(merged, [(adapter, 0.7)])
 
