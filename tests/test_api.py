@@ -208,5 +208,7 @@ def test_a_continuation_keeps_the_recording_and_needs_no_prompt(model: TextToMus
     np.testing.assert_array_equal(longer.samples[:, :kept], read(path).samples[:, :kept].numpy())
     assert np.abs(longer.samples[:, 16_000:]).max() > 0
     assert longer.records[0]["edit"]["extend"] == 0.5
+    corrected = model.generate("a slow waltz", audio=path, extend=0.5, corrections=1)
+    assert np.isfinite(corrected.samples).all() and not np.array_equal(corrected.samples, longer.samples)
     with pytest.raises(InputError, match="several clips"):
         model.generate(audio=GeneratedAudio(np.zeros((2, 1, 16_000), np.float32), 16_000), extend=1)

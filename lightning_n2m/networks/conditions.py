@@ -89,6 +89,12 @@ class Conditions:
         """The whole batch several times in a row."""
         return functools.reduce(Conditions._join, [self] * times)
 
+    def outside_inference_mode(self) -> Conditions:
+        """Copies that can take part in gradients, which tensors of `torch.inference_mode` cannot."""
+        with torch.inference_mode(False):
+            tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+            return Conditions(**{k: None if v is None else v.clone() for k, v in tensors.items()})
+
     def cat(self, other: Conditions) -> Conditions:
         """Concatenate along the batch axis, for one pass through the network.
 

@@ -197,6 +197,14 @@ class DiffusionModule(LightningModule):
         unconditional = conditions.drop_text().drop_numbers()
         if self.text is not None and negative:
             unconditional = self.with_text(unconditional, [negative] * len(captions))
+        if known is not None and known.corrections:
+            if self.sampling.method == "few":
+                raise InputError(
+                    f"Corrections need an estimate of the data, and this {type(self).__name__} is distilled "
+                    "into few steps; set data.corrections to 0, or use its teacher."
+                )
+            conditions = conditions.outside_inference_mode()
+            unconditional = unconditional.outside_inference_mode()
         steps, schedule = self.sampling, self.objective.schedule
         x = rng.normal(self.network.channels, length)
         x = self.starting_point(x, conditions)
