@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.conditioning.conditioner import Augmentation
+from lightning_n2m.conditioning.known_regions import KnownRegions
 from lightning_n2m.conditioning.numbers import MusicNumbers, NumberDropout, to_batch
 from lightning_n2m.conditioning.text import EncodedText
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.schedule import CosineSchedule
+from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.number_embedding import NUMBERS
 from lightning_n2m.networks.unet import UNet1d
@@ -292,3 +294,42 @@ def test_sampling_takes_numbers_from_the_prompt_or_as_given(
         torch.testing.assert_close(
             both.beat_phase[0, 1], (2 * torch.pi * steps / 3200 * tempo / 60).cos().float()
         )
+
+
+def known_generator(**changes: Any) -> WaveformGenerator:
+    settings: dict[str, Any] = {
+        "network": unet(known_channels=2),
+        "known_regions": KnownRegions(prefix=1, suffix=0, outside=0),
+        **changes,
+    }
+    return WaveformGenerator(
+        text=Encoder(),  # type: ignore[arg-type]
+        objective=Objective(CosineSchedule()),
+        seconds=LENGTH / 3200,
+        **settings,
+    )
+
+
+def test_training_with_known_regions_shows_the_network_a_part_of_the_target(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = known_generator()
+    known = training_conditions(stage, monkeypatch).known
+    assert known is not None and known.shape == (CLIPS, 2, LENGTH)
+    mask = known[:, 1:]
+    assert torch.equal(known[:, :1], batch()["audio"] * mask)
+    # Prefixes of different lengths, of at least a tenth and at most nine tenths.
+    lengths = mask.sum(dim=(1, 2))
+    assert len(lengths.unique()) > 10
+    assert lengths.min() >= 0.1 * LENGTH - 1 and lengths.max() <= 0.9 * LENGTH + 1
+    assert all(row[: int(n)].all() for row, n in zip(mask[:, 0], lengths, strict=True))
+
+
+def test_known_regions_and_their_input_belong_together() -> None:
+    for changes, message in (
+        ({"network": unet()}, "known_channels is not set"),
+        ({"known_regions": None}, "known_channels is set"),
+        ({"network": unet(known_channels=3)}, "set it to 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            known_generator(**changes)
