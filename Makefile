@@ -6,6 +6,7 @@ PIECES = 1600
 ROUTE  = spectrogram
 SEED   = 0
 OUT    = outputs
+PORT   = 7860
 INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
@@ -49,7 +50,7 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 .NOTPARALLEL:
 MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 
-.PHONY: help music test evaluate starter lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%)
+.PHONY: help music play test evaluate starter lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%)
 
 # EXTEND: seconds to add to the recording. EDIT: options of `predict` for it.
 EXTEND   = $(SECONDS)
@@ -71,6 +72,10 @@ music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] 
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION) $(EDIT)
+
+play: $(STAMP) ## a page to try it in a browser, on this machine only: [PORT=7860]
+	@$(RUN) -m lightning_n2m.playground --port $(PORT) \
+		--open_browser $(if $(DISPLAY)$(WAYLAND_DISPLAY),true,false)
 
 test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")

@@ -30,13 +30,16 @@ _GAPLESS = 9216  # Samples of an encoder's delay and padding, at most.
 
 
 @contextmanager
-def decoded(audio: Path | bytes, name: str, decoder: str) -> Iterator[Path | bytes | BinaryIO]:
+def decoded(
+    audio: Path | bytes, name: str, decoder: str, max_seconds: float = ffmpeg.MAX_SECONDS
+) -> Iterator[Path | bytes | BinaryIO]:
     """What `lightning_n2m.audio.io` can read of a file, until the block ends.
 
     Args:
         audio: The file, or its bytes.
         name: File name for messages.
         decoder: The manifest's word for how the file is read.
+        max_seconds: ffmpeg decodes no more than this and one second.
 
     Raises:
         InputError: if it cannot be read so.
@@ -45,7 +48,7 @@ def decoded(audio: Path | bytes, name: str, decoder: str) -> Iterator[Path | byt
         with _without_decoder_messages():
             yield audio
     elif decoder == ffmpeg.DECODER:
-        with ffmpeg.decoded(audio, name) as wav:
+        with ffmpeg.decoded(audio, name, max_seconds) as wav:
             yield wav
     elif decoder == MP3_FRAMES:
         with counted_copy(audio, name) as mp3, _without_decoder_messages():

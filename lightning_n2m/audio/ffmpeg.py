@@ -40,12 +40,13 @@ def program() -> str | None:
 
 
 @contextmanager
-def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
+def decoded(audio: Path | bytes, name: str, max_seconds: float = MAX_SECONDS) -> Iterator[Path]:
     """The audio of a file as a temporary WAV file, which exists until the block ends.
 
     Args:
         audio: The file, or its bytes.
         name: File name for messages.
+        max_seconds: No more than this and one second is decoded.
 
     Raises:
         InputError: if ffmpeg is missing or cannot decode the file.
@@ -61,7 +62,7 @@ def decoded(audio: Path | bytes, name: str) -> Iterator[Path]:
         else:
             source = audio.absolute()
         reading = ["-nostdin", "-v", "error", "-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS]
-        reading += ["-i", f"file:{source}", "-t", str(MAX_SECONDS + 1)]
+        reading += ["-i", f"file:{source}", "-t", str(max_seconds + 1)]
         writing = ["-map", "0:a:0", "-c:a", "pcm_s16le", "-rf64", "auto", str(target)]
         try:
             run = subprocess.run([decoder, *reading, *writing], capture_output=True, timeout=_TIMEOUT)
