@@ -34,6 +34,7 @@ GPUS = {
 # Bytes of training state for each parameter: weight, gradient, two Adam moments and EMA, in 32 bits each.
 STATE_BYTES = 20
 SECONDS_PER_DAY = 86_400
+WEIGHT_BYTES = 4  # of one weight of a frozen teacher
 # Share of a GPU's memory that is kept free for workspaces and fragmentation.
 MEMORY_RESERVE = 0.1
 # Bytes of one number of a precomputed text vector (bfloat16).
@@ -48,6 +49,7 @@ class Memory:
         state: Weights, gradients, Adam moments and EMA that this GPU stores.
         gathered: Weights and gradients that FSDP has gathered at one time.
         text_encoder: The frozen language model; 0 for precomputed text vectors.
+        teacher: The frozen teacher of a distillation, which is never sharded.
         activations: Activations of one batch, with 16-bit copies of the weights.
         total: Sum of the above.
         largest_batch: Clips that fit at once.
@@ -57,6 +59,7 @@ class Memory:
     state: float
     gathered: float
     text_encoder: float
+    teacher: float
     activations: float
     total: float
     largest_batch: int
@@ -96,6 +99,7 @@ class TrainingPlan:
     parameters: dict[str, int]
     flops_per_clip: dict[str, int]
     recomputed_flops_per_clip: int
+    distillation_flops_per_clip: int
     text: TextCost
     batch_per_gpu: int
     accumulation: int
@@ -151,28 +155,35 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Tra
     is_mixed = str(trainer["precision"]) in ("bf16-mixed", "16-mixed")
     cost = step_cost(stage, is_mixed)
     is_checkpointed = stage.network.checkpointing
-    recomputed_flops = cost.recomputed_flops if is_checkpointed else 0
-    network_flops = sum(cost.flops.values()) + recomputed_flops
+    distillation = stage.distillation
+    # A clip of a distillation trains the student on several steps.
+    passes = 1 if distillation is None else distillation.pairs
+    flops = {part: passes * number for part, number in cost.flops.items()}
+    recomputed_flops = passes * cost.recomputed_flops if is_checkpointed else 0
+    distillation_flops = _distillation_flops(stage, cost.forward_flops)
+    network_flops = sum(flops.values()) + recomputed_flops + distillation_flops
     text_parameters, text_flops = _text_encoder(stage.text)
     clip_flops = network_flops + text_flops
 
     # Memory of one GPU, under DDP and FSDP, with the text encoder on the GPU and without it.
     text_bytes = (text_parameters or 0) * (2 if stage.text and stage.text.dtype == "bfloat16" else 4)
     state = STATE_BYTES * sum(cost.parameters.values())
+    teacher_bytes = 0 if distillation is None else WEIGHT_BYTES * sum(cost.parameters.values())
 
     def memory_of(state: float, gathered: float, text_bytes: float) -> Memory:
         activations = cost.checkpointed_activations if is_checkpointed else cost.activations
-        batch_bytes = activations.fixed + batch * activations.per_clip
-        fixed = state + gathered + text_bytes
+        batch_bytes = activations.fixed + batch * passes * activations.per_clip
+        fixed = state + gathered + text_bytes + teacher_bytes
         free = gpu_memory * (1 - MEMORY_RESERVE) - fixed
         return Memory(
             state=state,
             gathered=gathered,
             text_encoder=text_bytes,
+            teacher=teacher_bytes,
             activations=batch_bytes,
             total=fixed + batch_bytes,
-            largest_batch=_largest_batch(free, cost.activations),
-            largest_batch_checkpointed=_largest_batch(free, cost.checkpointed_activations),
+            largest_batch=_largest_batch(free, cost.activations) // passes,
+            largest_batch_checkpointed=_largest_batch(free, cost.checkpointed_activations) // passes,
         )
 
     # Time at the given utilisation.
@@ -189,8 +200,9 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Tra
         utilisation=utilisation,
         gpu_memory=gpu_memory,
         parameters=cost.parameters,
-        flops_per_clip=cost.flops,
+        flops_per_clip=flops,
         recomputed_flops_per_clip=recomputed_flops,
+        distillation_flops_per_clip=distillation_flops,
         text=TextCost(
             parameters=text_parameters,
             flops_per_clip=text_flops,
@@ -215,6 +227,15 @@ def plan(config: dict[str, Any], gpus: int, gpu: str, utilisation: float) -> Tra
         days=steps * seconds / SECONDS_PER_DAY,
         gpu_days=gpu_days,
     )
+
+
+def _distillation_flops(stage: Stage, forward_flops: int) -> int:
+    """Operations of the passes of teacher and student without a backward pass, for one clip."""
+    if stage.distillation is None:
+        return 0
+    # The teacher's guidance is not known here: a stage with text is taken to have it.
+    teacher_passes = stage.distillation.teacher_passes(is_guided=stage.text is not None)
+    return (teacher_passes + stage.distillation.student_passes()) * forward_flops
 
 
 def _largest_batch(free: float, activations: ActivationMemory) -> int:
@@ -262,6 +283,8 @@ def _network_rows(result: TrainingPlan) -> list[str]:
     lines += [f"  {'total':<30}{parameters / 1e6:>10.1f} M{flops / giga:>16.1f}"]
     if result.recomputed_flops_per_clip:
         lines += [f"  {'recomputed':<30}{'':>12}{result.recomputed_flops_per_clip / giga:>16.1f}"]
+    if result.distillation_flops_per_clip:
+        lines += [f"  {'teacher and targets':<30}{'':>12}{result.distillation_flops_per_clip / giga:>16.1f}"]
     text = result.text
     if text.parameters is None:
         lines += ["  the size of the text encoder is unknown, and not counted"]
@@ -279,9 +302,12 @@ def _memory_rows(result: TrainingPlan) -> list[str]:
         ("weights, gradients, Adam, EMA", "state"),
         ("gathered at one time", "gathered"),
         ("frozen text encoder", "text_encoder"),
+        ("frozen teacher", "teacher"),
         (f"activations of {result.batch_per_gpu} clips", "activations"),
         (f"total, of {result.gpu_memory / giga:.0f}", "total"),
     ):
+        if name == "teacher" and not result.ddp.teacher:
+            continue
         ddp, fsdp = getattr(result.ddp, name) / giga, getattr(result.fsdp, name) / giga
         lines += [f"  {label:<34}{ddp:>12.1f}{fsdp:>12.1f}"]
     batches = [("largest batch", result.ddp, result.fsdp)]

@@ -72,3 +72,26 @@ def test_a_plan_that_cannot_be_is_refused(
         main(["plan", "-c", str(ROOT / "configs" / "starter" / "super_resolution.yaml"), *options])
     assert stop.value.code == 2
     assert named in capsys.readouterr().err
+
+
+def test_the_plan_of_a_distillation_counts_the_passes_of_the_teacher(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Passes counted by hand: 32 steps of the teacher, twice for guidance, and four steps of the student."""
+    results = []
+    for name in ("spectrogram_generator", "spectrogram_generator_few"):
+        main(["plan", "-c", str(ROOT / "configs" / "paper" / f"{name}.yaml"), "--gpus=8", "--json"])
+        results.append(json.loads(capsys.readouterr().out))
+    training, distilling = results
+    one_step = sum(training["flops_per_clip"].values())
+    assert sum(distilling["flops_per_clip"].values()) == pytest.approx(4 * one_step, rel=0.01)
+    # A forward pass is about a third of a training step.
+    assert distilling["distillation_flops_per_clip"] == pytest.approx(64 * one_step / 3, rel=0.03)
+    assert training["distillation_flops_per_clip"] == training["ddp"]["teacher"] == 0
+    parameters = sum(distilling["parameters"].values())
+    assert distilling["fsdp"]["teacher"] == distilling["ddp"]["teacher"] == 4 * parameters
+    work = (
+        sum((sum(distilling["flops_per_clip"].values()), distilling["distillation_flops_per_clip"]))
+        + distilling["text"]["flops_per_clip"]
+    )
+    assert distilling["flops_per_step"] == work * distilling["clips_per_step"]

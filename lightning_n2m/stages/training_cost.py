@@ -51,6 +51,7 @@ class StepCost:
     Args:
         parameters: Number of parameters by part of the network.
         flops: Floating-point operations by part, a multiply-add being two, as PyTorch counts.
+        forward_flops: Operations of the forward pass alone.
         recomputed_flops: Additional operations where activation checkpointing recomputes the blocks.
         activations: Peak activation memory.
         checkpointed_activations: The same with activation checkpointing.
@@ -58,6 +59,7 @@ class StepCost:
 
     parameters: dict[str, int]
     flops: dict[str, int]
+    forward_flops: int
     recomputed_flops: int
     activations: ActivationMemory
     checkpointed_activations: ActivationMemory
@@ -74,10 +76,11 @@ def step_cost(stage: Stage, mixed: bool) -> StepCost:
     parameters: dict[str, int] = defaultdict(int)
     for name, parameter in network.named_parameters():
         parameters[_part(name)] += parameter.numel()
-    flops, recomputed = _flops(stage, parameters)
+    flops, forward_flops, recomputed = _flops(stage, parameters)
     return StepCost(
         dict(parameters),
         flops,
+        forward_flops,
         recomputed,
         activations=_activation_memory(stage, mixed, checkpointing=False),
         checkpointed_activations=_activation_memory(stage, mixed, checkpointing=True),
@@ -104,8 +107,8 @@ def _step(stage: Stage, clips: int = 1) -> None:
             stage.objective.loss(lambda *_: output, x, t, x).weighted.mean().backward()
 
 
-def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
-    """Operations by part, and those of the blocks in one forward pass."""
+def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int, int]:
+    """Operations by part, those of one forward pass, and those of its blocks."""
     with torch.no_grad(), FlopCounterMode(display=False) as forward:
         _step(stage)
     with FlopCounterMode(display=False) as whole:
@@ -128,7 +131,8 @@ def _flops(stage: Stage, parts: Iterable[str]) -> tuple[dict[str, int], int]:
             by_part[_part(name)] += counted[name]
     by_part[REST] = forward.get_total_flops() - sum(by_part.values())
     factor = whole.get_total_flops() / forward.get_total_flops()
-    return {part: round(factor * number) for part, number in by_part.items()}, sum(blocks.values())
+    by_part = {part: round(factor * number) for part, number in by_part.items()}
+    return by_part, forward.get_total_flops(), sum(blocks.values())
 
 
 def _peak_bytes(stage: Stage, clips: int, mixed: bool, checkpointing: bool) -> int:

@@ -21,8 +21,8 @@ STAGES = (
 STRIDES = {"spectrogram_vocoder": [2, 4, 4, 5]}
 
 
-def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
-    """Command-line options that shrink a starter recipe."""
+def tiny(stage: str, shards: Path, run: Path, *more: str, recipe: str | None = None) -> list[str]:
+    """Command-line options that shrink a starter recipe, that of the stage or another one of it."""
     cross_attention = [
         "false",
         "false",
@@ -58,7 +58,7 @@ def tiny(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
     }
     return [
         "-c",
-        str(ROOT / "configs" / "starter" / f"{stage}.yaml"),
+        str(ROOT / "configs" / "starter" / f"{recipe or stage}.yaml"),
         *(f"{k}={v}" for k, v in options.items()),
         *more,
     ]
