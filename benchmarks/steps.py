@@ -6,6 +6,9 @@ With earlier weights and 50 + 5 steps all metrics kept 95 % except FAD aiSFX (94
 and the similarity kept 91 and 90. Eight vocoder steps instead of four did not improve aiSFX on 48 prompts,
 and a second-order sampler in the generator did: the loss comes from the generator's steps.
 
+With a student (the environment variable STUDENT, a folder), quality against evaluations follows, see
+`benchmarks.step_curve`.
+
 The benchmark needs the starter's corpus and builds it if it is missing. Generated clips are reused.
 """
 
@@ -25,6 +28,7 @@ import yaml
 from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
 from benchmarks.sampling import fast_in_16_bits
+from benchmarks.step_curve import STUDENT, measure_curve
 
 PROMPTS = 16
 STAGES = {"spectrogram_generator": 1000, "spectrogram_vocoder": 100}
@@ -51,6 +55,8 @@ def measure() -> Iterable[Result]:
             continue  # too few prompts for this metric
         question = f"steps: {name}, spectrogram route, {PROMPTS} prompts"
         yield Result(question, config[name], paper[name], peer, unit, 0.95, higher)
+    if STUDENT.is_dir():
+        yield from measure_curve()
 
 
 def _steps(stage: str) -> int:

@@ -480,7 +480,8 @@ def _work(stage: Stage, seconds: float) -> float:
     """
     steps = stage.sampling
     evaluations = len(step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule)) - 1
-    if stage.text is not None and steps.guidance.scale != 1:
+    # A distilled stage computes guidance in its one pass.
+    if stage.text is not None and steps.guidance.scale != 1 and steps.method != "few":
         evaluations *= 2
     parameters = sum(parameter.numel() for parameter in stage.network.parameters())
     return evaluations * parameters * seconds * stage.output_rate / math.sqrt(stage.network.total_stride)

@@ -69,7 +69,7 @@ how (generator may be refiner or super_resolution; default: the stage's own):
   --model.generator.folder FOLDER     what 'export' or 'fit' wrote, or its URL (hf://ORG/NAME, https://...)
   --model.generator.num_steps N       number of network steps
   --model.generator.guidance W        guidance scale
-  --model.generator.method METHOD     ancestral, ddim, dpm++2m, sde-dpm++2m
+  --model.generator.method METHOD     ancestral, ddim, dpm++2m, sde-dpm++2m; few for a distilled one
   --model.generator.adapters LIST     adapters: '[{{folder: FOLDER, strength: 0.8}}]'
   --model.super_resolution null       stop at 16 kHz
   --data.batch_size N                 clips in one batch                       (default: 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from lightning_n2m.diffusion.guidance import finish, guide
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.stages.bundle_weights import hash_weights
 from lightning_n2m.stages.sampling import DiffusionModule
 
 Target = Literal["trajectory", "mean_flow", "consistency"]
@@ -77,7 +77,7 @@ class Teacher:
 
     def __init__(self, stage: DiffusionModule) -> None:
         self.stage = stage
-        self.identifier = weights_hash(stage)
+        self.identifier = hash_weights(stage.network.state_dict())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         """The same teacher: the copy of a student for its moving average needs no second one."""
@@ -116,15 +116,6 @@ class Teacher:
             scales = torch.where(acts, scale, 1.0)[:, None, None]
             x0 = guide(x0, unconditional, scales, guidance.rescale)
         return finish(x0, x, stage.objective.schedule.at(t), guidance)
-
-
-def weights_hash(stage: DiffusionModule) -> str:
-    """SHA-256 of names, shapes and 32-bit values of a network's weights, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(stage.network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def check_student(student: DiffusionModule, settings: Distillation) -> None:
