@@ -91,6 +91,11 @@ def test_the_target_of_two_points_of_the_flow_is_its_flow_map_and_the_step_its_i
     torch.testing.assert_close(flow_step(x, flow, level, end_level), x_end, rtol=1e-6, atol=1e-6)
 
 
+def test_a_flow_map_ends_at_clean_data_not_at_the_first_noise_level_of_the_schedule() -> None:
+    level = level_at(CosineSchedule(), torch.tensor([0.0, 1e-6, 1.0]))
+    assert level.sigma[0] == 0 and level.alpha[0] == 1 and (level.sigma[1:] > 0).all()
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_flow_map_of_a_vanishing_step_is_the_velocity_of_the_teacher(schedule: Schedule) -> None:
     t = torch.linspace(0.05, 0.95, B)
@@ -131,15 +136,16 @@ def test_at_the_optimum_every_target_is_the_student_itself(schedule: Schedule) -
     def teacher(x: Tensor, t: Tensor) -> Denoised:
         return exact_denoise(schedule, x, t)
 
-    for method, sizes, tolerance in (
-        (mean_flow_target, (0.02, 0.01), 0.03),
-        (consistency_target, (0.04, 0.02), 0.03),
+    # A central difference has an error of second order; the step of the teacher one of third order.
+    for method, sizes, tolerance, factor in (
+        (mean_flow_target, (0.02, 0.01), 0.03, 2.5),
+        (consistency_target, (0.04, 0.02), 0.002, 6.0),
     ):
         errors = [
             (method(student, teacher, x, t, end, schedule, size) - exact).square().mean().sqrt().item()
             for size in sizes
         ]
-        assert errors[1] < tolerance and errors[1] < errors[0] / 2.5, (method, errors)
+        assert errors[1] < tolerance and errors[1] < errors[0] / factor, (method, errors)
 
 
 def test_away_from_the_optimum_the_targets_lead_back_to_it() -> None:

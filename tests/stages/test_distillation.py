@@ -24,6 +24,7 @@ from lightning_n2m.stages.distillation import distillation_loss, flow_steps, sam
 from lightning_n2m.stages.sampling import DiffusionModule
 from lightning_n2m.stages.settings import Sampling
 from lightning_n2m.stages.teacher import Distillation, Teacher, check_student, check_teacher
+from tests.stages.common import refiner
 
 MEAN, SPREAD = 0.4, 0.6
 OPEN = Guidance(scale=3.0, limit=1e3)
@@ -190,6 +191,23 @@ def test_a_step_of_a_batch_is_a_step_of_the_teachers_trajectory() -> None:
         lambda x, t: teacher.denoise(x, t, one, scale[:1]), steps.x[i : i + 1], line, CosineSchedule()
     )[-1]
     assert (x_end - fine[0]).abs().mean() < 0.1 * (x_end - steps.x[i]).abs().mean()
+
+
+def test_the_trajectories_of_a_late_start_begin_where_sampling_does() -> None:
+    """At the noised draft and the start time (SDEdit), not at noised data."""
+    teacher_stage = refiner(Sampling(num_steps=4, start_time=0.3, method="dpm++2m", guidance=FOLDED))
+    student = refiner(Sampling(num_steps=4, start_time=0.3, method="few", guidance=FOLDED))
+    draft, x0 = 0.5 * torch.randn(3, 1, 48), torch.zeros(3, 1, 48)
+    conditions, settings = Conditions(stacked=draft), Distillation(teacher_steps=4, pairs=20, max_steps=4)
+    rng = PerSampleGenerator("late", range(3))
+    steps = flow_steps(student, Teacher(teacher_stage), settings, x0, conditions, None, rng)
+    assert steps.begin.max() == torch.tensor(0.3) and steps.end.min() == 0
+    rng = PerSampleGenerator("late", range(3))
+    rng.uniform()  # the grid
+    start = CosineSchedule(shift=1.0).at(torch.full((3,), 0.3)).diffuse(draft, rng.normal(1, 48))
+    clips = torch.arange(3).repeat(20)
+    first = steps.begin == steps.begin.max()
+    assert first.sum() > 3 and torch.equal(steps.x[first], start[clips[first]])
 
 
 @pytest.mark.parametrize("target", ["trajectory", "mean_flow", "consistency"])
