@@ -43,6 +43,14 @@ class TrainingProgress(Callback):
         timers = (callback for callback in trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
         self._timer = next(timers, None)
         self.is_enabled = self.is_enabled and trainer.is_global_zero
+        if self.is_enabled:
+            parameters = sum(parameter.numel() for parameter in pl_module.parameters()) / 1e6
+            print(
+                f"Training {type(pl_module).__name__} ({parameters:.3g} M parameters) from step "
+                f"{trainer.global_step:,} in {trainer.default_root_dir}.",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -23,6 +23,9 @@ from lightning_n2m.stages.bundle_weights import read_checkpoint
 from lightning_n2m.stages.run_checks import limit_steps
 from lightning_n2m.storage import is_url
 
+# Validation metrics of a joint model, which has no validation loss.
+_JOINT_METRICS = ("recall_10_text_to_audio", "recall_10_audio_to_text", "recall_10_chance", "tag_auc")
+
 
 @contextmanager
 def one_line_device_errors() -> Iterator[None]:
@@ -116,9 +119,15 @@ def summary(trainer: Trainer, model: LightningModule) -> str:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Best) and callback.best_model_score is not None:
             losses.append(f"best {float(callback.best_model_score):.4g} ({callback.best_model_path})")
+    metrics = {name.removeprefix("val/"): float(value) for name, value in trainer.callback_metrics.items()}
     if "val/loss" in trainer.callback_metrics:
-        losses.append(f"last {float(trainer.callback_metrics['val/loss']):.4g}")
-    lines.append(f"Validation loss: {', '.join(losses) if losses else 'not measured'}.")
+        losses.append(f"last {metrics['loss']:.4g}")
+    if isinstance(model, TwoTowers) and (
+        last := [f"{name} {metrics[name]:.3g}" for name in _JOINT_METRICS if name in metrics]
+    ):
+        lines.append(f"Last validation: {', '.join(last)}.")
+    else:
+        lines.append(f"Validation loss: {', '.join(losses) if losses else 'not measured'}.")
     lines.append(f"The run lies in {root}: {LAST} (averaged weights), config.yaml, curves.")
     lines.append(f"Next: python -m lightning_n2m export {root} OUT_FOLDER")
     lines.append(f"      tensorboard --logdir {root}")

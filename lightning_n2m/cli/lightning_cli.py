@@ -258,7 +258,8 @@ def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
         seed_everything_default=0,
-        trainer_defaults={"use_distributed_sampler": False},
+        # Lightning's table of modules and FLOPs: `TrainingProgress` states the size in one line instead.
+        trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
         args=arguments,
     )
 

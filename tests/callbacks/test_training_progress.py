@@ -33,12 +33,13 @@ class Training:
             is_global_zero=True,
             accumulate_grad_batches=accumulate,
             callbacks=[],
+            default_root_dir="runs/a",
             callback_metrics={},
         )
         self.progress = TrainingProgress(interval=0)
 
     def start(self) -> None:
-        self.progress.on_train_start(self.trainer, None)  # type: ignore[arg-type]
+        self.progress.on_train_start(self.trainer, torch.nn.Linear(9, 100))  # type: ignore[arg-type]
 
     def batches(self, number: int, seconds: float, loss: float = 0.125) -> None:
         for batch in range(number):
@@ -59,7 +60,8 @@ def test_after_a_resume_the_rate_is_that_of_this_run(
     training = Training(monkeypatch, step=9000, total=9100)
     training.start()
     training.batches(10, seconds=2.0)
-    line = capsys.readouterr().err.splitlines()[-1]
+    first, *_, line = capsys.readouterr().err.splitlines()
+    assert first == "Training Linear (0.001 M parameters) from step 9,000 in runs/a."
     # 90 steps remain, of 2 s each.
     assert line.startswith("step 9,010/9,100 (99%)  2 s/step  loss 0.125  ends ")
     assert any(line.endswith(end) for end in end_of(180))
@@ -71,7 +73,7 @@ def test_steps_and_loss_are_those_of_whole_batches_under_accumulation(
     training = Training(monkeypatch, step=4, total=8, accumulate=4)
     training.start()
     training.batches(8, seconds=0.5)
-    lines = capsys.readouterr().err.splitlines()
+    _, *lines = capsys.readouterr().err.splitlines()
     assert lines[2].startswith("step 4/8 (50%)  loss 0.125"), "no rate before the first step of this run"
     assert lines[-1].startswith("step 6/8 (75%)  2 s/step  loss 0.125  ends ")
     assert any(lines[-1].endswith(end) for end in end_of(4))

@@ -31,6 +31,7 @@ from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.evaluation.metric import MetricValue, read_metrics, write_metrics
 from lightning_n2m.stages.bundle import build_stage, load_stage, read_config
 from lightning_n2m.stages.bundle_weights import read_checkpoint
+from tests.integration.fuzz_features import feature_readers
 from tests.integration.fuzzing import Reader
 from tests.paths import CLIPS, ROOT
 
@@ -48,8 +49,9 @@ def all_readers(folder: Path) -> list[Reader]:
         *_shards(folder / "shards"),
         *_captions(folder / "captions"),
         *_models(folder / "models"),
+        *feature_readers(folder / "features"),
     ]
-    for name in ("audio", "tables", "shards", "captions", "models"):
+    for name in ("audio", "tables", "shards", "captions", "models", "features"):
         assert (folder / name).is_dir()
     return readers
 

@@ -70,6 +70,9 @@ class Finding:
     file: str
     problem: str
 
+    def __str__(self) -> str:
+        return f"{self.reader} {self.number} ({self.file}): {self.problem}"
+
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """Damage a file in one of the ways in which files are damaged, or forged."""
@@ -247,16 +250,22 @@ def run(readers: list[Reader], inputs: int, seed: int, root: Path) -> tuple[Coun
         root: Folder for the copies; must be empty.
 
     Returns:
-        Inputs by reader, and what was found.
+        Inputs by reader, and what was found; after Ctrl-C those so far.
     """
     total = sum(reader.weight for reader in readers)
     tried: Counter[str] = Counter()
     findings = []
-    for reader in readers:
-        for number in range(seed, seed + max(1, round(inputs * reader.weight / total))):
-            tried[reader.name] += 1
-            if finding := try_input(reader, number, root):
-                findings.append(finding)
+    try:
+        for reader in readers:
+            for number in range(seed, seed + max(1, round(inputs * reader.weight / total))):
+                if finding := try_input(reader, number, root):
+                    findings.append(finding)
+                    print(
+                        f"{finding.reader} {finding.number} ({finding.file}): {finding.problem}", flush=True
+                    )
+                tried[reader.name] += 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
     return tried, findings
 
 
@@ -279,8 +288,6 @@ def main() -> int:
         ]
         started = time.monotonic()
         tried, findings = run(readers, options.inputs, options.seed, Path(folder) / "inputs")
-    for finding in findings:
-        print(f"{finding.reader} {finding.number} ({finding.file}): {finding.problem}")
     print(f"{sum(tried.values())} inputs in {time.monotonic() - started:.0f} s: {dict(tried)}")
     print(f"{len(findings)} findings")
     return int(bool(findings))

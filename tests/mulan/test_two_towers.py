@@ -33,10 +33,11 @@ def test_the_checkpoint_holds_only_what_was_trained(run: Path) -> None:
 
 
 def test_a_resumed_run_repeats_the_uninterrupted_one(
-    run: Path, shards: Path, features: Path, tmp_path: Path
+    run: Path, shards: Path, features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["fit", *tiny(tmp_path, shards, features, "--trainer.max_steps=20")])
     main(["fit", *tiny(tmp_path, shards, features, "--ckpt_path=last")])
+    assert "Last validation: recall_10_text_to_audio " in capsys.readouterr().err
     whole, resumed = scalars(run, "train/loss"), scalars(tmp_path, "train/loss")
     assert resumed == whole
     assert {step for step in resumed if step >= 20}

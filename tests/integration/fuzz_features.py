@@ -1,0 +1,126 @@
+"""Readers of adapters, few-step stages, model hubs, tempo and key, with a small valid input for each."""
+
+from __future__ import annotations
+
+import copy
+import os
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from lightning_n2m.data.requested_numbers import RequestedNumbers
+from lightning_n2m.errors import InputError
+from lightning_n2m.networks.adapters import AdapterSettings, adapter_tensors, attach
+from lightning_n2m.remote.bundles import fetch_bundle
+from lightning_n2m.remote.hub import HubPlace, HubSource
+from lightning_n2m.remote.sources import split_pin
+from lightning_n2m.stages.adapters import AdapterInfo, add_adapters, hash_weights, write_adapter
+from lightning_n2m.stages.base import Stage
+from lightning_n2m.stages.bundle import build_stage, load_stage, read_config, write_bundle
+from tests.integration.fuzzing import Reader
+from tests.paths import ROOT
+from tests.remote.servers import FileServer, HubServer, running
+
+_LOOPBACK = {"HF_HUB_OFFLINE": "", "N2M_OFFLINE": "", "HF_TOKEN": "", "http_proxy": "", "HTTP_PROXY": ""}
+
+
+def feature_readers(folder: Path) -> list[Reader]:
+    """Build the seeds and list the readers.
+
+    Args:
+        folder: Where the seeds are written.
+    """
+    folder.mkdir()
+    return [*_stages(folder), *_remote(folder), *_settings(folder)]
+
+
+def _small_stage(**network: Any) -> tuple[dict[str, Any], Stage]:
+    config = read_config(ROOT / "pretrained" / "super_resolution")
+    config["init_args"]["network"]["init_args"].update(base_channels=8, groups=4, **network)
+    torch.manual_seed(0)
+    return config, build_stage(config)
+
+
+def _stages(folder: Path) -> list[Reader]:
+    config, student = _small_stage(step_input=True)
+    few = write_bundle(folder / "few", config, student.network.state_dict())
+    _, base = _small_stage()
+    settings = AdapterSettings(rank=2)
+    trained = copy.deepcopy(base)
+    attach(trained.network, settings)
+    info = AdapterInfo(settings, type(base).__name__, hash_weights(base.network.state_dict()))
+    adapter = write_adapter(folder / "adapter", info, adapter_tensors(trained.network.state_dict()))
+
+    def add(path: Path) -> None:
+        add_adapters(copy.deepcopy(base), [(path, 0.5)])
+
+    return [
+        Reader("bundle-few-steps", few, ("*",), lambda path: load_stage(path), 1.0),
+        Reader("adapter", adapter, ("*",), add, 2.0),
+    ]
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    with mock.patch.dict(os.environ, values):
+        yield
+
+
+def _remote(folder: Path) -> list[Reader]:
+    config, stage = _small_stage()
+    bundle = write_bundle(folder / "exported", config, stage.network.state_dict())
+    files = {name: (bundle / name).read_bytes() for name in ("config.yaml", "weights.safetensors")}
+
+    listing = folder / "listing.json"
+    hub = HubServer({"org/music": {"main": files}})
+    with running(hub):
+        url = f"{hub.url}/api/models/org/music/revision/main?blobs=true"
+        listing.write_bytes(urllib.request.urlopen(url).read())
+
+    # The cache as a download leaves it, which is read again without a network.
+    cache = folder / "cache"
+    server = FileServer({f"/stage/{name}": content for name, content in files.items()})
+    with running(server), _environment(_LOOPBACK | {"N2M_CACHE": str(cache)}):
+        url = f"{server.url}/stage"
+        fetch_bundle(url)
+    (folder / "url.txt").write_text("hf://org/name/stage@main#sha256=" + "a" * 64)
+
+    def request_hub(path: Path) -> None:
+        liar = FileServer(answer=lambda handler: handler.respond(200, path.read_bytes()) or True)
+        with running(liar), _environment(_LOOPBACK | {"HF_ENDPOINT": liar.url}):
+            source = HubSource(HubPlace.parse("hf://org/music"))
+            for name in ("config.yaml", "weights.safetensors"):
+                source.find(name)
+
+    def read_cache(path: Path) -> None:
+        with _environment(_LOOPBACK | {"N2M_CACHE": str(path), "N2M_OFFLINE": "1"}):
+            load_stage(fetch_bundle(url))
+
+    def parse_url(path: Path) -> None:
+        base, _ = split_pin(path.read_bytes().decode(errors="replace"))
+        str(HubPlace.parse(base).join("stage"))
+
+    return [
+        Reader("hub-answer", listing, (), request_hub, 0.5),
+        Reader("hub-cache", cache, ("urls/*.json", "bundles/*/*"), read_cache, 1.0),
+        Reader("hub-url", folder / "url.txt", (), parse_url, 0.5),
+    ]
+
+
+def _settings(folder: Path) -> list[Reader]:
+    (folder / "numbers.txt").write_text("120.5\nF# minor\na waltz in D minor at 90 bpm")
+
+    def numbers(path: Path) -> None:
+        bpm, key, *prompt = [*path.read_bytes().decode(errors="replace").split("\n"), "", ""]
+        try:
+            tempo = float(bpm)
+        except ValueError as error:  # jsonargparse refuses it before the reader.
+            raise InputError("not a number") from error
+        RequestedNumbers.parse(tempo, key).numbers("\n".join(prompt))
+
+    return [Reader("numbers", folder / "numbers.txt", (), numbers, 0.5)]
