@@ -13,6 +13,8 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tests.paths import ROOT
+
 COLUMNS, ROWS = 80, 24
 _CONTROL = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
@@ -80,9 +82,9 @@ def run_in_terminal(
     command: Sequence[str],
     environment: Mapping[str, str],
     interrupt_when: Callable[[str], bool] | None = None,
-    seconds: float = 300,
+    seconds: float = 600,
 ) -> tuple[int, str]:
-    """Run a program in a terminal of its own.
+    """Run a program in a terminal of its own, from the root of the repository.
 
     Args:
         command: The program and its arguments.
@@ -99,6 +101,7 @@ def run_in_terminal(
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        cwd=ROOT,
         env=dict(environment) | {"TERM": "xterm"},
         start_new_session=True,
         # Ctrl-C reaches the processes whose controlling terminal this is.
