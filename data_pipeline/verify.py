@@ -76,6 +76,9 @@ def verify(shards: str, workers: int | None = None, engine: Engine = "local", js
             f"{len(index.shards)} shards, {clips} clips of {len(tracks)} tracks, {seconds / 3600:.2f} hours: "
             + (f"{damaged} with problems." if problems else "all is well.")
         )
+        if not problems:
+            recipe = "configs/starter/spectrogram_generator.yaml"
+            print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {folder}")
     if problems:
         first = problems[0]
         raise InputError(

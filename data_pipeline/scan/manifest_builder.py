@@ -207,6 +207,8 @@ def print_summary(summary: Summary, output: Path, annotations: Annotations | Non
     """Print `report_lines`."""
     for line in report_lines(summary, output, annotations):
         print(printable(line))
+    if summary.tracks:
+        print(printable(f"Next: python -m data_pipeline shard --manifest {output} --output shards"))
 
 
 def _counted(counter: Counter[str], unit: str = "") -> str:

@@ -15,7 +15,9 @@ from tests.data_pipeline.damage import Members, audio, change, problems
 
 def test_whole_shards_pass(two_clip_shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--shards", str(two_clip_shards), "--workers", "1"]) == 0
-    assert "24 clips of 12 tracks, 0.05 hours: all is well." in capsys.readouterr().out
+    report = capsys.readouterr().out
+    assert "24 clips of 12 tracks, 0.05 hours: all is well." in report
+    assert f"--data.shards {two_clip_shards}" in report.splitlines()[-1]
     assert problems(two_clip_shards, capsys) == []
 
 

@@ -36,6 +36,7 @@ def test_what_is_not_used_is_named_with_numbers(tmp_path: Path, capsys: pytest.C
     assert "columns not used: loudness (3 values), cells beyond the last column (1 values)" in report
     assert "values not used: year: no year in it (1)" in report
     assert "\x1b" not in report
+    assert report.endswith(f"shard --manifest {tmp_path / 'm.jsonl'} --output shards\n")
 
 
 @pytest.mark.parametrize(
