@@ -45,8 +45,11 @@ class TrainingFailure(Exception):
     """A training that cannot continue: the one-line message says why and what to do. Exit code 1."""
 
 
-class Interrupted(Exception):
-    """A training that a signal ended, after it had saved its state. Exit code 128 + signal.
+class Interrupted(BaseException):
+    """The end of a command by a signal. Exit code 128 + signal.
+
+    It is no `Exception`, as `KeyboardInterrupt` is none: it may arrive while a model is loaded, where every
+    exception means that the file is damaged.
 
     Args:
         signal: Number of the signal.

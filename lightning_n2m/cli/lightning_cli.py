@@ -242,10 +242,9 @@ def run_cli(args: list[str] | None, parse_only: bool = False) -> StageCli:
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     arguments = prepare_arguments(upgrade_arguments(sys.argv[1:] if args is None else args))
-    if parse_only or arguments[0] in ("fit", "predict"):
-        # Lightning reports devices and advertises products at the level INFO.
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning reports devices and advertises products at the level INFO.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return StageCli(
         parse_only,
         model_class=LightningModule,

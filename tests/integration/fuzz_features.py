@@ -1,4 +1,4 @@
-"""Readers of adapters, few-step stages, model hubs, tempo and key, with a small valid input for each."""
+"""Readers of adapters, few-step stages, model hubs, tempo, key and edits, each with a small valid input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from unittest import mock
 
 import torch
 
+from lightning_n2m.audio.io import Audio, write
+from lightning_n2m.data.editing import plan
+from lightning_n2m.data.recording import read_recording
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.adapters import AdapterSettings, adapter_tensors, attach
@@ -123,4 +126,24 @@ def _settings(folder: Path) -> list[Reader]:
             raise InputError("not a number") from error
         RequestedNumbers.parse(tempo, key).numbers("\n".join(prompt))
 
-    return [Reader("numbers", folder / "numbers.txt", (), numbers, 0.5)]
+    recording = Audio(0.1 * torch.randn(1, 8000 * 30), 8000)
+    (folder / "regions.txt").write_text("8:12, 20.5:24")
+    (folder / "sections.txt").write_text("0:30 calm piano; 30:60.5 drums enter;60.5:90 the end")
+    write(folder / "recording.wav", recording.samples[:, : 8000 * 2], 8000)
+
+    def regions(path: Path) -> None:
+        edit = plan(recording, regenerate=path.read_bytes().decode(errors="replace"))
+        if edit is not None:
+            edit.timeline(3200)
+
+    def sections(path: Path) -> None:
+        edit = plan(sections=path.read_bytes().decode(errors="replace"))
+        if edit is not None:
+            edit.timeline(3200)
+
+    return [
+        Reader("numbers", folder / "numbers.txt", (), numbers, 0.5),
+        Reader("edit-regions", folder / "regions.txt", (), regions, 0.5),
+        Reader("edit-sections", folder / "sections.txt", (), sections, 0.5),
+        Reader("edit-recording", folder / "recording.wav", (), lambda path: read_recording(path), 1.0),
+    ]

@@ -123,7 +123,11 @@ def run_in_terminal(
             if interrupt_when and interrupt_when(output.decode(errors="replace")):
                 os.write(ours, b"\x03")
                 interrupt_when = None
-        return process.wait(max(1.0, end - time.monotonic())), output.decode(errors="replace")
+        text = output.decode(errors="replace")
+        try:
+            return process.wait(max(5.0, end - time.monotonic())), text
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"no end within {seconds:g} s: {text}") from error
     finally:
         process.kill()
         process.wait()

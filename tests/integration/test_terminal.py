@@ -73,7 +73,7 @@ def test_ctrl_c_while_a_clip_is_sampled_leaves_one_line_and_no_file(tmp_path: Pa
 
 @pytest.mark.slow  # A whole process: how a signal ends it cannot be seen from inside.
 def test_ctrl_c_during_a_validation_saves_and_leaves_no_other_file(shards: Path, tmp_path: Path) -> None:
-    more = [f"--model.validation_times={[i / 100 for i in range(1, 100)]}", "--samples.clips=0"]
+    more = [f"--model.validation_times={[i / 40 for i in range(1, 40)]}", "--samples.clips=0"]
     more += ["--trainer.enable_progress_bar=true", "--checkpoint.every_n_train_steps=100"]
     command = [sys.executable, "-m", "lightning_n2m", "fit"]
     code, output = run_in_terminal(
