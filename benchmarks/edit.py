@@ -8,6 +8,7 @@ independent clip of the same prompt. The real continuation is the upper bound. W
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from lightning_n2m.evaluation.evaluation_sets import Starter
 from lightning_n2m.evaluation.kernel_distance import KernelAudioDistance
 from lightning_n2m.storage import write_atomic
 
+RATE = 16_000  # of all audio: without super-resolution
 FADE = 0.5  # seconds of the baseline's cross-fade
 ON_BEAT = 0.03  # seconds of a phase error that counts as in time
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -93,51 +95,55 @@ def main() -> None:
     parser.add_argument("--variations", type=int, default=2, help="pieces that are varied")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {"super_resolution": None}
-    steps = {"num_steps": options.num_steps}
-    trained = from_pretrained(generator={"folder": options.trained, **steps}, **settings)
-    base = from_pretrained(generator=steps, **settings)
-    rate, seconds = base.sample_rate, options.seconds
-    pieces = held_out(options.shards, options.pieces, rate, 2 * seconds)
+    seconds = options.seconds
+
+    @functools.cache
+    def model(folder: str | None) -> TextToMusic:
+        """A cascade, loaded when a clip of it is missing."""
+        generator = {"num_steps": options.num_steps, **({"folder": folder} if folder else {})}
+        return from_pretrained(generator=generator, super_resolution=None)
+
+    pieces = held_out(options.shards, options.pieces, RATE, 2 * seconds)
     ways: dict[str, Callable[[EvaluationItem, GeneratedAudio], Tensor]] = {
-        "trained": lambda item, start: continued(trained, item, start, seconds),
-        "sampler": lambda item, start: continued(base, item, start, seconds),
+        "trained": lambda item, start: continued(model(options.trained), item, start, seconds),
+        "sampler": lambda item, start: continued(model(None), item, start, seconds),
         "cross-fade": lambda item, start: cross_fade(
             torch.from_numpy(start.samples),
-            torch.from_numpy(base.generate(item.prompt, seconds=seconds + FADE).samples),
-            rate,
+            torch.from_numpy(model(None).generate(item.prompt, seconds=seconds + FADE).samples),
+            RATE,
         ),
     }
     if options.corrections:
         ways["sampler with corrections"] = lambda item, start: continued(
-            base, item, start, seconds, corrections=options.corrections
+            model(None), item, start, seconds, corrections=options.corrections
         )
     outputs: dict[str, list[Tensor]] = {"recording": [audio for _, audio in pieces]}
-    for way, function in ways.items():
-        outputs[way] = []
-        for number, (item, audio) in enumerate(pieces):
+    outputs |= {way: [] for way in ways}
+    for number, (item, audio) in enumerate(pieces):
+        for way, function in ways.items():
             path = options.output / f"{way.replace(' ', '-')}-{item.key}.flac"
             if not path.is_file():
-                start = GeneratedAudio(audio[:, : round(seconds * rate)].numpy(), rate)
-                write(path, function(item, start), rate)
+                start = GeneratedAudio(audio[:, : round(seconds * RATE)].numpy(), RATE)
+                write(path, function(item, start), RATE)
             outputs[way].append(read(path).samples)
-            print(f"{way}: {number + 1} of {len(pieces)}", flush=True)
+        print(f"{number + 1} of {len(pieces)} pieces", flush=True)
     # Windows inside of the recordings, away from the time of the seam.
     inside = [
-        seam_window(audio, rate, place)
+        seam_window(audio, RATE, place)
         for _, audio in pieces
         for place in (SEAM_SECONDS / 2, 2 * seconds - SEAM_SECONDS / 2)
     ]
-    reference = KernelAudioDistance(embed_windows(inside, rate))
-    table = {}
+    reference = KernelAudioDistance(embed_windows(inside, RATE))
+    table: dict[str, dict[str, float]] = {}
     for way, clips in outputs.items():
-        windows = embed_windows([seam_window(audio, rate, seconds) for audio in clips], rate)
+        windows = embed_windows([seam_window(audio, RATE, seconds) for audio in clips], RATE)
         metrics = [
-            seam_metrics(audio, rate, seconds, item.truth)
+            seam_metrics(audio, RATE, seconds, item.truth)
             for audio, (item, _) in zip(clips, pieces, strict=True)
         ]
         table[way] = summary(clips, metrics, reference(windows))
-    table["variation"] = variation(base, pieces[: options.variations], seconds)
+    if options.variations:
+        table["variation"] = variation(model(None), pieces[: options.variations], seconds)
     print(json.dumps(table, indent=1))
     write_atomic(options.output / "edit.json", json.dumps(table, indent=1))
 
