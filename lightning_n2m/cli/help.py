@@ -66,7 +66,7 @@ where:
   --output.format FORMAT  wav or flac                                        (default: wav)
 
 how (generator may be refiner or super_resolution; default: the stage's own):
-  --model.generator.folder FOLDER     what 'export' or 'fit' wrote, or its URL (hf://ORG/NAME, https://...)
+  --model.generator.folder FOLDER     what 'export' or 'fit' wrote, or its URL (hf://...)
   --model.generator.num_steps N       number of network steps
   --model.generator.guidance W        guidance scale
   --model.generator.method METHOD     ancestral, ddim, dpm++2m, sde-dpm++2m; few for a distilled one
@@ -94,7 +94,7 @@ training:
   --trainer.val_check_interval N   steps between two validations
   --ckpt_path last                 resume the run in RUN
   --weights FOLDER                 start from the weights of another run or bundle, also by URL
-  --adapter adapters/lora.yaml     train an adapter of --weights alone; also --adapter.rank N and so on
+  --adapter adapters/lora.yaml     train an adapter of --weights alone; also --adapter.rank N ...
   --model.optimisation.learning_rate R
   --model.seed N                   seed of crops, captions, times and noise
   --checkpoint.every_n_train_steps N

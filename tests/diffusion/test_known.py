@@ -151,3 +151,20 @@ def test_conjugate_gradients_solve_each_sample_on_its_own() -> None:
 def test_settings_out_of_range_are_refused(more: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(more))):
         Known(torch.zeros(1, 1, 4), torch.ones(1, 1, 4, dtype=torch.bool), **more)  # type: ignore[arg-type]
+
+
+def test_a_variation_is_the_nearer_to_its_start_the_lower_its_strength() -> None:
+    """And it stays a sample of the data at every strength."""
+    start = PerSampleGenerator(2, [0]).normal(DRAWS, 5) @ torch.linalg.cholesky(COVARIANCE).T
+    similarities = []
+    for strength in (0.2, 0.4, 0.6, 0.8, 1.0):
+        known = Known(start, torch.zeros(1, 1, 5, dtype=torch.bool), strength)
+        noise = PerSampleGenerator(0, [0]).normal(DRAWS, 5)
+        x = known.starting_point(noise, SCHEDULE) if strength < 1 else noise
+        times = step_times("uniform", 40) * strength
+        varied = sample(denoise, x, SCHEDULE, times, PerSampleGenerator(1, [0]), known=known)
+        assert (varied[0].T.cov() - COVARIANCE).abs().max() < 0.12
+        pair = torch.stack([start.flatten(), varied.flatten()])
+        similarities.append(torch.corrcoef(pair)[0, 1].item())
+    assert similarities == sorted(similarities, reverse=True)
+    assert similarities[0] > 0.9 and abs(similarities[-1]) < 0.05
