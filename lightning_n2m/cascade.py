@@ -65,6 +65,9 @@ class StageRun:
         conditioning_noise: Diffusion time to which the signal of the previous stage is noised.
         consistency_iterations: Number of consistency projections onto that signal.
         adapters: Adapters that were trained on this stage; their changes add up.
+        guidance_interval: Diffusion times (from, to) with guidance.
+        weak: Folder or URL of a weaker version of the stage, such as an early checkpoint, away from which
+            guidance leads (autoguidance); the unconditional estimate when null.
     """
 
     folder: str
@@ -77,6 +80,8 @@ class StageRun:
     conditioning_noise: float | None = None
     consistency_iterations: int | None = None
     adapters: Sequence[AdapterRun] = ()
+    guidance_interval: tuple[float, float] | None = None
+    weak: str | None = None
 
     def load(self) -> Stage:
         """Load the stage and replace its sampling settings.
@@ -93,8 +98,10 @@ class StageRun:
         stage = load_stage(folder)
         add_adapters(stage, [(find_stage_folder(run.folder), run.strength) for run in self.adapters])
         settings = dataclasses.asdict(self)
-        del settings["folder"], settings["adapters"]
+        del settings["folder"], settings["adapters"], settings["weak"]
         stage.sampling = replace_sampling(stage.sampling, settings)
+        if self.weak is not None:
+            stage.guide_by(load_stage(find_stage_folder(self.weak)))
         return stage
 
 
@@ -103,14 +110,20 @@ def replace_sampling(sampling: Sampling, settings: Mapping[str, Any]) -> Samplin
 
     Args:
         sampling: The settings of a stage.
-        settings: Fields of `Sampling` by name, with the guidance scale as ``guidance``; null keeps a value.
+        settings: Fields of `Sampling` by name, with the guidance scale as ``guidance`` and its interval as
+            ``guidance_interval``; null keeps a value.
 
     Raises:
         InputError: if a value is out of range, or there is no such setting.
     """
     replaced = {name: value for name, value in settings.items() if value is not None}
+    guidance = {}
     if "guidance" in replaced:
-        replaced["guidance"] = dataclasses.replace(sampling.guidance, scale=replaced["guidance"])
+        guidance["scale"] = replaced.pop("guidance")
+    if "guidance_interval" in replaced:
+        guidance["interval"] = replaced.pop("guidance_interval")
+    if guidance:
+        replaced["guidance"] = dataclasses.replace(sampling.guidance, **guidance)
     unknown = replaced.keys() - {field.name for field in dataclasses.fields(sampling)}
     if unknown:
         raise InputError(f"There is no sampler setting '{min(unknown)}'; give num_steps, guidance or method.")

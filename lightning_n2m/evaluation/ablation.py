@@ -1,5 +1,8 @@
 """The paper's ablations (figures 2 and 3) for any cascade: guidance, schedule, number of steps, sampler.
 
+The interval of guidance and autoguidance are further settings. Settings are chosen on prompts of the
+validation split that the evaluation set does not hold.
+
 Beside them, the cascade as its config has it and as in the paper: step lists of table 7, sampler, gamma and
 guidance of table 3.
 """
@@ -87,7 +90,12 @@ class Variation:
 
 
 def variations(
-    route: str, scales: Sequence[float], totals: Sequence[int], guided_refiner: bool
+    route: str,
+    scales: Sequence[float],
+    totals: Sequence[int],
+    guided_refiner: bool,
+    intervals: Sequence[tuple[float, float]] = (),
+    weak: str | None = None,
 ) -> list[Variation]:
     """All points: one setting is varied at a time, the others stay as the config has them.
 
@@ -96,6 +104,8 @@ def variations(
         scales: Guidance scales.
         totals: Numbers of steps.
         guided_refiner: Whether the refiner takes the prompt, without which it has no guidance.
+        intervals: Diffusion times (from, to) with guidance, for the generator.
+        weak: Folder of a weaker generator for autoguidance, at every guidance scale; null for none.
     """
     as_in_paper = [
         option for stage, sampling in PAPER[route].items() for option in _paper_options(stage, sampling)
@@ -111,6 +121,12 @@ def variations(
         for name, value, options in _stage_variations(route, stage, scales, totals, guided_refiner):
             chosen = tuple(f"--model.{stage}.{option}" for option in options)
             points.append(Variation(f"{stage} {name}", value, (*chosen, clips)))
+    for start, end in intervals:
+        option = f"--model.generator.guidance_interval=[{start:g},{end:g}]"
+        points.append(Variation("generator interval", f"{start:g} to {end:g}", (option, no_refiner)))
+    for scale in scales if weak is not None else ():
+        guided = (f"--model.generator.weak={weak}", f"--model.generator.guidance={scale:g}")
+        points.append(Variation("generator autoguidance", f"{scale:g}", (*guided, no_refiner)))
     return points
 
 
@@ -148,8 +164,8 @@ def ablate(args: Sequence[str], test: Callable[[list[str]], object]) -> None:
     """Run every variation that has not been run yet, and plot all of them.
 
     Args:
-        args: ``-c CONFIG --output FOLDER`` and, if wanted, ``--scales``, ``--totals``, ``--groups``; all
-            other options go to ``test``.
+        args: ``-c CONFIG --output FOLDER`` and, if wanted, ``--scales``, ``--totals``, ``--intervals``,
+            ``--weak``, ``--groups``; all other options go to ``test``.
         test: Runs the command line of a test.
 
     Raises:
@@ -157,7 +173,7 @@ def ablate(args: Sequence[str], test: Callable[[list[str]], object]) -> None:
     """
     options, rest = _parse(args)
     route, guided = _cascade(options.config)
-    chosen = variations(route, options.scales, options.totals, guided)
+    chosen = variations(route, options.scales, options.totals, guided, options.intervals, options.weak)
     groups = {variation.group for variation in chosen}
     if unknown := [group for group in options.groups if group not in groups]:
         raise InputError(f"There is no ablation '{unknown[0]}'; choose of {', '.join(sorted(groups))}.")
@@ -169,7 +185,8 @@ def ablate(args: Sequence[str], test: Callable[[list[str]], object]) -> None:
             print(f"{number}/{len(chosen)}: {variation.group} {variation.value}", flush=True)
             test([
                 "test", f"--config={options.config}", "--model.super_resolution=null",
-                "--evaluation.one_seed_clips=0", f"--evaluation.folder={place}", *variation.options, *rest,
+                "--evaluation.one_seed_clips=0", f"--evaluation.folder={place}",
+                *_prompts_for_choices(options.config), *variation.options, *rest,
             ])  # fmt: skip
         _plot(folder, [v for v in chosen if (folder / v.folder / "evaluation.json").is_file()])
     print(folder / "ablation.png")
@@ -187,6 +204,13 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--scales", type=numbers(float), default=[1, 2, 5, 10, 15], help="guidance scales")
     parser.add_argument("--totals", type=numbers(int), default=[10, 20, 40, 80], help="numbers of steps")
     parser.add_argument(
+        "--intervals",
+        type=lambda text: [_interval(part) for part in text.split(",")],
+        default=[(0, 1), (0.1, 0.9), (0.2, 0.8)],
+        help="diffusion times with guidance, such as 0:1,0.2:0.8",
+    )
+    parser.add_argument("--weak", help="folder of an early checkpoint of the generator, for autoguidance")
+    parser.add_argument(
         "--groups", type=numbers(str), default=[], help="only these, such as 'generator steps'"
     )
 
@@ -198,6 +222,20 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         return parser.parse_known_args(args)
     except argparse.ArgumentError as error:
         raise InputError(f"ablate: {error}.") from error
+
+
+def _interval(text: str) -> tuple[float, float]:
+    start, _, end = text.partition(":")
+    return float(start), float(end)
+
+
+def _prompts_for_choices(config: str) -> list[str]:
+    """The option with which the starter's evaluation set gives validation prompts that it does not hold."""
+    data = yaml.safe_load(Path(config).read_text(encoding="utf-8")).get("data") or {}
+    evaluation_set = (data.get("init_args") or {}).get("evaluation_set") or {}
+    if not str(evaluation_set.get("class_path", "")).endswith(".Starter"):
+        return []
+    return ["--data.evaluation_set.for_choices=true"]
 
 
 def _cascade(config: str) -> tuple[str, bool]:

@@ -38,6 +38,8 @@ class Starter(EvaluationSet):
         seconds: Length of the generated clips.
         domain: ``rendered`` music, of known truth, or ``recorded``; null for rendered music if there is any.
         splits: Splits that are held out; those that the folder does not have are skipped.
+        for_choices: Only clips of the validation split that the set with its default settings does not
+            hold: settings that are chosen on them can still be evaluated on that set.
     """
 
     def __init__(
@@ -47,9 +49,12 @@ class Starter(EvaluationSet):
         seconds: float = 10.24,
         domain: Domain | None = None,
         splits: tuple[str, ...] = ("test", "validation"),
+        for_choices: bool = False,
     ) -> None:
+        self.for_choices = for_choices
         self.shards, self.clips, self.seconds = shards, clips, seconds
-        self.splits, self.training = splits, [shards]
+        self.splits = ("validation",) if for_choices else splits
+        self.training = [shards]
         self._domain: Domain | None = domain
         self._held_out: list[EvaluationItem] | None = None
 
@@ -72,6 +77,9 @@ class Starter(EvaluationSet):
     def items(self) -> list[EvaluationItem]:
         """Held-out clips with the most specific sentence of each."""
         items = [item for item in self._read() if bool(item.truth) == (self.domain == "rendered")]
+        if self.for_choices:
+            evaluated = {item.key for item in Starter(self.shards, domain=self.domain).items()}
+            items = [item for item in items if item.key not in evaluated]
         return self._select(items, self.clips, f"starter, {self.domain}")
 
     def references(self, items: Sequence[EvaluationItem], sample_rate: int) -> Iterator[tuple[str, Tensor]]:

@@ -70,6 +70,7 @@ class DiffusionModule(LightningModule):
         self.sample_rate, self.seconds = sample_rate, seconds
         self.text, self.conditioner, self.known_regions = text, conditioner, known_regions
         self.sampling, self.scale, self.emphasis = sampling, scale, emphasis
+        self._weak: list[UNet1d] = []  # In a list: it is no part of this module's weights.
         input_slots = () if conditioner is None else conditioner.input_slots
         stacked = network.entry.in_channels - network.channels
         # Every input of the network needs a condition that fills it, and the reverse.
@@ -93,6 +94,41 @@ class DiffusionModule(LightningModule):
                 f"model.network.known_channels is {network.known.in_channels}; set it to "
                 f"{network.channels + 1}, the channels of the target and one for the mask."
             )
+
+    def guide_by(self, weak: DiffusionModule) -> None:
+        """Guide away from a weaker version of this stage, such as an early checkpoint (Karras et al. 2024).
+
+        The unconditional branch of guidance is then the weak network with the same prompt. Deviation: the
+        paper guides away from the unconditional estimate.
+
+        Args:
+            weak: A trained stage; its network may be smaller.
+
+        Raises:
+            InputError: if it is another kind of stage, or its output has another meaning.
+        """
+        own, other = (
+            {
+                "stage": type(module).__name__,
+                **module.diffusion_settings(),
+                "channels": module.network.channels,
+                "text_channels": module.network.text_channels,
+                "numbers": tuple(module.network.number_names),
+            }
+            for module in (self, weak)
+        )
+        for name, value in own.items():
+            if other[name] != value:
+                raise InputError(
+                    f"The weak stage of guidance has {name} {other[name]}, but {type(self).__name__} has "
+                    f"{value}; give an earlier or smaller version of the same stage."
+                )
+        if self.sampling.method == "few":
+            raise InputError(
+                f"This {type(self).__name__} is distilled with its guidance, so it takes no weak stage; "
+                "leave it out, or use its teacher."
+            )
+        self._weak = [weak.network]
 
     @property
     def output_rate(self) -> float:
@@ -196,6 +232,11 @@ class DiffusionModule(LightningModule):
         # The unconditional branch of guidance lacks text and numbers and has all else.
         unconditional = conditions.drop_text().drop_numbers()
         if self.text is not None and negative:
+            if self._weak:
+                raise InputError(
+                    "A negative prompt and a weak stage both replace the unconditional branch of guidance; "
+                    "leave one of them out."
+                )
             unconditional = self.with_text(unconditional, [negative] * len(captions))
         if known is not None and known.corrections:
             if self.sampling.method == "few":
@@ -291,7 +332,9 @@ class DiffusionModule(LightningModule):
         length = x_t.shape[-1]
         t = torch.full((len(x_t),), time, device=x_t.device)
         guidance = self.sampling.guidance
-        is_guided = self.text is not None and guidance.acts_at(time) and end is None
+        weak = self._weak[0].to(x_t.device) if self._weak else None
+        has_branches = self.text is not None or weak is not None
+        is_guided = has_branches and guidance.acts_at(time) and end is None
         if end is not None:
             conditions = self._with_step(conditions, t, end)
 
@@ -301,6 +344,12 @@ class DiffusionModule(LightningModule):
             if not is_guided:
                 network = functools.partial(self.network, conditions=window_conditions)
                 return self.objective.denoise(network, x, t).x0
+            if weak is not None:
+                estimates = [
+                    self.objective.denoise(functools.partial(part, conditions=window_conditions), x, t).x0
+                    for part in (self.network, weak)
+                ]
+                return guide(estimates[0], estimates[1], guidance.scale, guidance.rescale)
             # One pass computes both branches of guidance: the conditional half comes first.
             both = window_conditions.cat(unconditional.slice(start, stop, self.network.total_stride))
             network = functools.partial(self.network, conditions=both)

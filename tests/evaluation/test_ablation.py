@@ -85,6 +85,7 @@ def test_finished_variations_are_not_run_again(config, tmp_path):
     ablate([*args, "--data.evaluation_set.clips=4"], test)
     assert len(calls) == 3
     assert all("--data.evaluation_set.clips=4" in call for call in calls)
+    assert all("--data.evaluation_set.for_choices=true" in call for call in calls), "never the test prompts"
     assert [next(a for a in call if ".num_steps=" in a) for call in calls] == [
         f"--model.generator.num_steps={n}" for n in (5, 7, 9)
     ]
@@ -108,3 +109,14 @@ def test_finished_variations_are_not_run_again(config, tmp_path):
 def test_wrong_options_are_reported(config, args, words):
     with pytest.raises(InputError, match=words):
         ablate(args, lambda given: None)
+
+
+def test_intervals_and_autoguidance_of_the_generator():
+    points = variations("spectrogram", (2, 3), (), False, intervals=[(0.1, 0.8)], weak="early")
+    (interval,) = (v for v in points if v.group == "generator interval")
+    assert interval.options[0] == "--model.generator.guidance_interval=[0.1,0.8]"
+    weak = [v for v in points if v.group == "generator autoguidance"]
+    assert [v.options[:2] for v in weak] == [
+        ("--model.generator.weak=early", f"--model.generator.guidance={scale}") for scale in (2, 3)
+    ]
+    assert len({v.folder for v in points}) == len(points)

@@ -127,3 +127,17 @@ def test_the_most_specific_sentence_is_the_prompt():
         most_specific_sentence(Clip("t", 0, 0.0, 30.0, 24_000, genres=("metal",), tags=("loud",)))
         == "metal, loud"
     )
+
+
+def test_prompts_for_choices_are_validation_clips_that_the_default_set_does_not_hold(monkeypatch):
+    def read(self):
+        names = [f"{split}-{i}" for split in self.splits for i in range(100)]
+        return [EvaluationItem(name, name, {"tempo": "slow"}, "", 30.0) for name in names]
+
+    monkeypatch.setattr(Starter, "_read", read)
+    evaluated = {item.key for item in Starter("shards", domain="rendered").items()}
+    chosen = {item.key for item in Starter("shards", domain="rendered", for_choices=True).items()}
+    assert len(evaluated) == 128 and any(key.startswith("validation") for key in evaluated)
+    assert chosen and all(key.startswith("validation") for key in chosen)
+    assert not chosen & evaluated
+    assert len(chosen | evaluated) == 128 + 100 - sum(key.startswith("validation") for key in evaluated)

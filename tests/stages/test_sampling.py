@@ -78,3 +78,32 @@ def test_the_output_is_consistent_with_the_signal_across_windows(
     predict_exactly(stage, torch.zeros(1, 1, 1), monkeypatch)  # silence everywhere
     out = stage.generate([""], 40.0, PerSampleGenerator(0, [0]), stage.conditioner.degrade(audio))
     torch.testing.assert_close(out[..., 500:-500], audio[..., 500:-500], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (2.0, 3.0)])
+def test_autoguidance_leads_from_the_weak_estimate_past_the_strong_one(
+    monkeypatch: pytest.MonkeyPatch, interval: tuple[float, float]
+) -> None:
+    """With estimates of 1 and 0.4, a scale of 2 gives 2 * 1 - 0.4 where guidance acts, and 1 elsewhere."""
+    guidance = Guidance(scale=2.0, limit=1e3)
+    stage, weak = (refiner(Sampling(num_steps=3, method="ddim", guidance=guidance)) for _ in range(2))
+    object.__setattr__(guidance, "interval", interval)  # The second one acts at no time.
+    exact = torch.ones(1, 1, 1) / SCALE
+    monkeypatch.setattr("tests.stages.test_sampling.emphasise", lambda audio, coefficient: audio)
+    predict_exactly(stage, exact, monkeypatch)
+    predict_exactly(weak, 0.4 * exact, monkeypatch)
+    weights = set(stage.state_dict())
+    stage.guide_by(weak)
+    assert set(stage.state_dict()) == weights
+    x = torch.randn(1, 1, 2400)
+    conditions = Conditions(stacked=torch.zeros(1, 1, 2400))
+    x0 = stage._denoise(x, 0.5, conditions=conditions, unconditional=conditions).x0
+    expected = 1.6 if interval[0] < 1 else 1.0
+    torch.testing.assert_close(x0, torch.full_like(x0, expected), atol=1e-3, rtol=0)
+
+
+def test_a_weak_stage_whose_output_means_something_else_is_refused() -> None:
+    stage, other = refiner(Sampling()), refiner(Sampling())
+    other.objective = Objective(CosineSchedule(shift=0.5))
+    with pytest.raises(InputError, match="weak stage of guidance has schedule"):
+        stage.guide_by(other)
