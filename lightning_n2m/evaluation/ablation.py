@@ -66,7 +66,8 @@ PAPER = {
         "refiner": PaperSampling("spectrogram_vocoder", 0, None),
     },
 }
-_METHODS: tuple[Method, ...] = get_args(Method)
+# All samplers but that of distilled stages, which other stages do not have.
+_METHODS: tuple[Method, ...] = tuple(method for method in get_args(Method) if method != "few")
 
 
 @dataclass(frozen=True)
