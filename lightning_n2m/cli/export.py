@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning_n2m.cli.parser import CommandParser
+
+if TYPE_CHECKING:
+    from lightning_n2m.cli.card import CardFacts
 
 DESCRIPTION = """Write the averaged weights and the config of a run into one folder, which 'predict' and
 --weights read. A run of 'fit --adapter' gives a folder with the adapter alone. With --merge, RUN_FOLDER is
@@ -37,27 +42,38 @@ def export(args: Sequence[str]) -> None:
         help="add adapters to the weights, stored in 32 bits; the strength is 1 where none is given",
     )
     parser.add_argument("--half", action="store_true", help="store merged weights in 16 bits")
+    card = parser.add_argument_group("card")
+    card.add_argument("--card", action="store_true", help="write README.md in the form of model hubs")
+    card.add_argument("--license", default="unknown", help="identifier of the licence, such as cc-by-4.0")
+    card.add_argument("--dataset", action="append", default=[], help="a training set; may be repeated")
+    card.add_argument("--base_model", help="ORG/NAME that the training started from (default: --weights)")
+    card.add_argument("--evaluation", type=Path, help="evaluation.json, whose metrics the card shows")
     options = parser.parse_args(args)
     if options.half and not options.merge:
         parser.error("--half belongs to --merge; other bundles are in 16 bits anyway")
     if options.best and options.merge:
         parser.error("--best does not go with --merge; export the run first, then merge")
+    if not options.card and (options.dataset or options.base_model or options.evaluation):
+        parser.error("--dataset, --base_model and --evaluation describe a card; add --card")
 
     from lightning_n2m.package_files import find_stage_folder
     from lightning_n2m.stages.adapters import is_adapter_run, merge_stage, save_adapter
     from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
     checkpoint = BEST if options.best else LAST
+    run = find_stage_folder(options.run)
+    facts = _card_facts(options, run) if options.card else None
     if options.merge:
         adapters = [_with_strength(text) for text in options.merge]
-        bundle = merge_stage(find_stage_folder(options.run), options.output, adapters, options.half)
+        bundle = merge_stage(run, options.output, adapters, options.half)
+        _write_card(bundle, read_config(bundle), facts)
         print(f"{bundle} holds {options.run} with {', '.join(options.merge)}.")
         _print_next_stage(bundle, str(read_config(bundle)["class_path"]))
         return
-    run = find_stage_folder(options.run)
     if is_adapter_run(run):
         bundle = save_adapter(run, options.output, checkpoint=checkpoint)
         config = read_config(run)
+        _write_card(bundle, config, facts)
         print(f"{bundle} holds the averaged adapter of {options.run}, without its base.")
         role, route = _role(str(config["class_path"]))
         print(f"Next: n2m predict -c configs/cascade/{route}.yaml --data.prompt TEXT \\")
@@ -70,11 +86,29 @@ def export(args: Sequence[str]) -> None:
 
         save = save_towers
     bundle = save(run, options.output, checkpoint=checkpoint)
+    _write_card(bundle, config, facts)
     print(f"{bundle} holds the averaged weights and the config of {options.run}.")
     if save is save_stage:
         _print_next_stage(bundle, str(config["class_path"]))
     else:
         print(f"Next: n2m-data embed --joint {bundle} --shards SHARDS --output EMBEDDINGS")
+
+
+def _card_facts(options: argparse.Namespace, run: Path) -> CardFacts:
+    """What the options say about a card, read before the bundle is written."""
+    from lightning_n2m.cli.card import CardFacts, base_model_of
+    from lightning_n2m.evaluation.metric import read_metrics
+
+    metrics = read_metrics(options.evaluation) if options.evaluation else []
+    base_model = options.base_model or base_model_of(run)
+    return CardFacts(options.license, options.dataset, base_model, metrics)
+
+
+def _write_card(bundle: Path, config: dict[str, Any], facts: CardFacts | None) -> None:
+    from lightning_n2m.cli.card import write_card
+
+    if facts is not None:
+        print(f"{write_card(bundle, config, facts)} is its card; 'n2m push' uploads both.")
 
 
 def _role(class_path: str) -> tuple[str, str]:

@@ -15,7 +15,8 @@ commands:
   ablate     the evaluation with other settings:  ablate -c configs/cascade/waveform.yaml --output FOLDER
   plan       parameters, memory and GPU-days of a training, before it runs:
              plan -c configs/paper/waveform_generator.yaml --gpus 64 --gpu a100
-  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER [--best]
+  export     weights and config of a run as one folder:  export RUN_FOLDER OUT_FOLDER [--best] [--card]
+  push       upload a bundle to a model hub:             push FOLDER hf://ORG/NAME
 
 'n2m COMMAND --help' lists the options of a command that people use, '--help_all' all of them.
 'fit --model.help CLASS' and 'fit --data.help CLASS' list those of a stage and of its data

@@ -13,7 +13,7 @@ from lightning_n2m.errors import InputError, Interrupted, TrainingFailure, print
 from lightning_n2m.stages.bundle_config import trust_package
 
 _SLOW = ("fit", "validate", "test", "predict", "ablate", "plan")
-_COMMANDS = (*_SLOW, "export")
+_COMMANDS = (*_SLOW, "export", "push")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -75,6 +75,10 @@ def _dispatch(arguments: list[str], from_process: bool) -> None:
         from lightning_n2m.cli.export import export
 
         export(options)
+    elif command == "push":
+        from lightning_n2m.cli.push import push
+
+        push(options)
     elif command == "plan":
         from lightning_n2m.cli.plan import plan_command
 

@@ -39,7 +39,7 @@ def test_a_bundle_comes_from_the_hub_once(hub: HubServer, files: dict[str, bytes
     assert [request.path for request in hub.requests] == ["/api/models/org/music/revision/main?blobs=true"]
 
 
-def test_a_revision_is_used_and_a_commit_is_not_asked_for_again(hub: HubServer, tmp_path: Path) -> None:
+def test_a_revision_is_used_and_a_commit_is_not_requested_again(hub: HubServer, tmp_path: Path) -> None:
     old = bundle_files(tmp_path / "old", seed=5)
     hub.repositories["org/music"]["v/1"] = dict(old)
     commit = hub.commit("org/music", "v/1")
