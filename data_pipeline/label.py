@@ -10,6 +10,7 @@ from data_pipeline.captions.vocabulary.table import Name, Texts, read_texts
 from data_pipeline.parallel import Engine
 from lightning_n2m.data.schema import read_index
 from lightning_n2m.errors import InputError
+from lightning_n2m.storage import locate
 
 
 def label(
@@ -87,7 +88,7 @@ def label(
     if report:
         from data_pipeline.captions.labelling.report import write_report
 
-        write_report(report, full, [labels[part.vocabulary] for part in used])
+        write_report(report, full, [labels[part.vocabulary] for part in used], locate(shards))
     if mulamcap:
         from data_pipeline.captions.labelling.mulamcap import write_mulamcap
 

@@ -1,32 +1,32 @@
-"""The HTML page of shard statistics: a table, charts, and example clips with spectrogram images."""
+"""The HTML page of shard statistics: tables, bar charts, and example clips with spectrogram images."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_n2m.html_page import escape, image, page, player, printable, table
+from lightning_n2m.html_page import bars, cards, escape, image, page, player, table
 from lightning_n2m.storage import write_atomic
 
 if TYPE_CHECKING:
     from data_pipeline.shards.shard_stats import Example
 
-# Kind of value, heading, label of the axis, and whether bars are horizontal, the longest first.
+# Kind of value, heading, what its values are (with the unit), and whether the most frequent come first.
 _CHARTS = (
-    ("genres", "Genres", "clips", True),
-    ("tags", "Tags", "clips", True),
-    ("levels", "Level", "dBFS (RMS)", False),
-    ("peaks", "Peak", "dBFS", False),
-    ("bandwidths", "Bandwidth", "kHz", False),
+    ("genres", "Genres", "genre", True),
+    ("tags", "Tags", "tag", True),
+    ("levels", "Level", "level, dBFS (RMS)", False),
+    ("peaks", "Peak", "peak, dBFS", False),
+    ("bandwidths", "Bandwidth", "bandwidth, kHz", False),
     ("captions", "Pseudo-labels of a clip", "captions", False),
     ("descriptions", "Descriptions of a clip", "descriptions", False),
-    ("licences", "Licences", "clips", True),
+    ("licences", "Licences", "licence", True),
 )
 _MAX_BARS = 25
-_MAX_LABEL = 60  # Characters of a bar's label.
-_MAX_TEXT = 400  # Characters of a title or of a caption.
+_MAX_TEXT = 400  # Characters of a title, a caption or a label.
 
 
 def write_page(folder: Path, title: str, values: dict[str, Any], examples: list[Example]) -> None:
@@ -38,9 +38,6 @@ def write_page(folder: Path, title: str, values: dict[str, Any], examples: list[
         values: The content of ``stats.json``.
         examples: Clips to show.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     rows = [
         (split, str(row["tracks"]), str(row["clips"]), f"{row['hours']:.2f}")
         for split, row in values["splits"].items()
@@ -53,58 +50,51 @@ def write_page(folder: Path, title: str, values: dict[str, Any], examples: list[
         f"median bandwidth {values['median_bandwidth_khz']:g} kHz.</p>",
         table(("split", "tracks", "clips", "hours"), rows, numbers=(1, 2, 3)),
     ]
-    for kind, heading, unit, horizontal in _CHARTS:
+    for kind, heading, unit, by_frequency in _CHARTS:
         counts = {value: number for value, number in values[kind].items() if value}
         if counts:
-            chart = _horizontal_bars(counts, unit) if horizontal else _histogram(counts, unit)
-            write_atomic(folder / f"{kind}.png", chart)
-            body += [f"<h2>{heading}</h2>", image(f"{kind}.png", f"{heading}: clips by {unit}")]
+            body += [f"<h2>{heading}</h2>", _chart(counts, unit, by_frequency)]
     body.append("<h2>Example clips</h2>")
-    for example in examples:
+    items = []
+    for example in sorted(examples, key=lambda example: example.title.casefold()):
         # The key is safe as a file name: the shard contract allows letters, digits, "-" and "_" only.
         audio, spectrogram = f"{example.key}.{example.ending}", f"{example.key}.png"
         write_atomic(folder / audio, example.audio)
         write_atomic(folder / spectrogram, _spectrogram(example.mel))
-        body += [
-            f"<h3>{escape(example.title[:_MAX_TEXT])}</h3>",
-            f"<p>{escape(example.text[:_MAX_TEXT])}</p>",
-            player(audio, f"Clip {example.key}"),
-            image(spectrogram, f"Log-mel spectrogram of clip {example.key}"),
-        ]
+        items.append(
+            f"<h3>{escape(example.title[:_MAX_TEXT])}</h3><p>{escape(example.text[:_MAX_TEXT])}</p>"
+            + player(audio, f"Clip {example.key}")
+            + image(spectrogram, f"Log-mel spectrogram of clip {example.key}")
+        )
+    body.append(cards(items))
     write_atomic(folder / "index.html", page(title, body))
 
 
-def _horizontal_bars(counts: dict[str, int], unit: str) -> bytes:
-    from matplotlib.figure import Figure
-
-    shown = dict(list(counts.items())[:_MAX_BARS])
-    # Labels come from files: a "$" in them must not start a formula.
-    labels = [printable(name)[:_MAX_LABEL].replace("$", r"\$") for name in shown]
-    figure = Figure(figsize=(8, 0.6 + 0.25 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(range(len(shown)), list(shown.values()), tick_label=labels)
-    axes.invert_yaxis()
-    axes.set_xlabel(unit)
-    return _png(figure)
-
-
-def _histogram(counts: dict[str, int], unit: str) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
-    axes = figure.subplots()
-    positions = [float(value) for value in counts]
-    width = min((right - left for left, right in itertools.pairwise(positions)), default=1.0)
-    axes.bar(positions, list(counts.values()), width=0.9 * width)
-    axes.set_xlabel(unit)
-    axes.set_ylabel("clips")
-    return _png(figure)
+def _chart(counts: dict[str, int], unit: str, by_frequency: bool) -> str:
+    """Bars of the most frequent values, or of all values in their order, in at most 25 equal intervals."""
+    if by_frequency:
+        shown = {name[:_MAX_TEXT]: number for name, number in list(counts.items())[:_MAX_BARS]}
+        chart = bars((unit, "clips"), [(name, number, str(number)) for name, number in shown.items()])
+        hidden = len(counts) - len(shown)
+        return chart + (f"<p>{hidden} more are in stats.json.</p>" if hidden else "")
+    numbers = sorted((float(value), number) for value, number in counts.items())
+    step = min((right[0] - left[0] for left, right in itertools.pairwise(numbers)), default=1.0)
+    low, high = numbers[0][0], numbers[-1][0]
+    width = step * math.ceil(((high - low) / step + 1) / _MAX_BARS)
+    rows = []
+    for i in range(math.floor((high - low) / width + 1e-9) + 1):
+        start = low + i * width
+        total = sum(number for value, number in numbers if start - 1e-9 <= value < start + width - 1e-9)
+        label = f"{start:g}" if width == step else f"{start:g} to {start + width - step:g}"
+        rows.append((label, float(total), str(total)))
+    return bars((unit, "clips"), rows)
 
 
 def _spectrogram(mel: Any) -> bytes:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.8), layout="constrained")
+    # Small, so that its text stays readable on a narrow screen.
+    figure = Figure(figsize=(4.4, 1.7), layout="constrained")
     axes = figure.subplots()
     seconds = mel.shape[1] * 0.04
     axes.imshow(mel, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, len(mel)))
@@ -115,5 +105,5 @@ def _spectrogram(mel: Any) -> bytes:
 
 def _png(figure: Any) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
+    figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
     return stream.getvalue()

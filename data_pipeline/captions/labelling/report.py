@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from data_pipeline.captions.labelling.label_accuracy import LabelAccuracy, measure_label_accuracy
 from data_pipeline.captions.labelling.labels import Labels
 from data_pipeline.captions.labelling.markdown import code_span, escape_markdown
+from data_pipeline.captions.labelling.report_content import (
+    ACCURACY_HEAD,
+    ACCURACY_NOTE,
+    USE_HEAD,
+    LabelledClip,
+    VocabularyUse,
+)
+from data_pipeline.captions.labelling.report_page import write_page
 from lightning_n2m.data.schema import Shard
-from lightning_n2m.storage import write_atomic
+from lightning_n2m.storage import Location, write_atomic
 
 _CLIPS = 20  # Clips that are shown.
 
@@ -48,28 +56,36 @@ class Use:
         return float(np.sort(self.counts)[::-1][:most].sum() / max(1, self.counts.sum()))
 
 
-def write_report(folder: Path, shards: Sequence[Shard], labels: Sequence[Labels]) -> None:
-    """Write report.md and its plots.
+def write_report(
+    folder: Path, shards: Sequence[Shard], labels: Sequence[Labels], source: Location | None = None
+) -> None:
+    """Write report.md, the same as a page (index.html), and their plots.
 
     Args:
         folder: The folder to write to.
         shards: The shards that were labelled.
         labels: Their labels, by vocabulary.
+        source: Folder of the shards, from which the page takes the audio of its clips; none for no audio.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    first = labels[0].embeddings
     clips = sum(shard.clips for shard in shards)
+    name, seed = labels[0].embeddings.name, labels[0].seed
+    sections = [_vocabulary_use(folder, shards, item) for item in labels]
+    examples = _examples(shards, labels)
     text = [
         "# Labels",
-        f"{clips} clips in {len(shards)} shards, labelled by {code_span(first.name)}, seed {labels[0].seed}.",
+        f"{clips} clips in {len(shards)} shards, labelled by {code_span(name)}, seed {seed}.",
     ]
-    for item in labels:
-        text += _vocabulary_section(folder, shards, item)
-    text += _examples(shards, labels)
+    for section in sections:
+        text += _markdown(section)
+    text.append(f"## {len(examples)} clips at random")
+    text += [_markdown_clip(example) for example in examples]
     write_atomic(folder / "report.md", "\n\n".join(text) + "\n")
+    summary = f"{clips} clips in {len(shards)} shards, labelled by {name}, seed {seed}."
+    write_page(folder, summary, sections, examples, source)
 
 
-def _vocabulary_section(folder: Path, shards: Sequence[Shard], item: Labels) -> list[str]:
+def _vocabulary_use(folder: Path, shards: Sequence[Shard], item: Labels) -> VocabularyUse:
     size, name = len(item.texts.texts), item.texts.vocabulary
     uses = {
         f"the {item.keep} nearest": Use(_counted(size, (item.nearest(s)[:, : item.keep] for s in shards))),
@@ -79,23 +95,41 @@ def _vocabulary_section(folder: Path, shards: Sequence[Shard], item: Labels) -> 
     plot = f"{name}.png"
     _plot_use(folder / plot, uses, name)
     rows = [
-        f"| {kind} | {100 * use.coverage:.1f} % | {use.entropy:.2f} | {2**use.entropy:.0f} | "
-        f"{100 * use.top_share:.1f} % | {use.counts.max()} |"
+        [
+            kind,
+            f"{100 * use.coverage:.1f} %",
+            f"{use.entropy:.2f}",
+            f"{2**use.entropy:.0f}",
+            f"{100 * use.top_share:.1f} %",
+            str(use.counts.max()),
+        ]
         for kind, use in uses.items()
     ]
+    return VocabularyUse(name, size, plot, rows, _accuracy_rows(shards, item))
+
+
+def _markdown(section: VocabularyUse) -> list[str]:
     text = [
-        f"## {name}: {size} captions",
-        "\n".join(
-            [
-                "| captions of a clip | coverage | entropy, bits | equally used captions of that entropy "
-                "| uses by the top 1 % | most used |",
-                "|---|---|---|---|---|---|",
-                *rows,
-            ]
-        ),
-        f"![How often captions of {name} are used]({plot})",
+        f"## {section.name}: {section.size} captions",
+        _markdown_table(USE_HEAD, section.use),
+        f"![How often captions of {section.name} are used]({section.plot})",
     ]
-    return text + _accuracy_section(shards, item)
+    if section.accuracy:
+        text += [ACCURACY_NOTE, _markdown_table(ACCURACY_HEAD, section.accuracy)]
+    return text
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + len(head) * "---|", *lines[1:]])
+
+
+def _markdown_clip(clip: LabelledClip) -> str:
+    title, key, known = map(escape_markdown, (clip.title, clip.key, clip.known))
+    lines = [f"**{title}** ({clip.shard.split}, {key}): {known}", ""]
+    for vocabulary, captions in clip.captions.items():
+        lines.append(f"- {vocabulary}: {'; '.join(map(escape_markdown, captions))}")
+    return "\n".join(lines)
 
 
 def _counted(size: int, rows: Any) -> NDArray[np.int64]:
@@ -105,35 +139,27 @@ def _counted(size: int, rows: Any) -> NDArray[np.int64]:
     return counts
 
 
-def _accuracy_section(shards: Sequence[Shard], item: Labels) -> list[str]:
+def _accuracy_rows(shards: Sequence[Shard], item: Labels) -> list[list[str]]:
     """Correct labels of clips with ground truth, beside captions drawn at random."""
     held_out = [shard for shard in shards if shard.split != "train"]
     parts = {"": _accuracies(shards, item), "held-out tracks: ": _accuracies(held_out, item)}
-    table = [
-        f"| {prefix}{kind} | {accuracy.captions} | "
-        + " | ".join(
-            f"{100 * share:.1f} %"
-            for share in (
-                accuracy.family,
-                accuracy.family_named,
-                accuracy.genre,
-                accuracy.genre_named,
-            )
-        )
-        + " |"
+    return [
+        [
+            f"{prefix}{kind}",
+            str(accuracy.captions),
+            *(
+                f"{100 * share:.1f} %"
+                for share in (
+                    accuracy.family,
+                    accuracy.family_named,
+                    accuracy.genre,
+                    accuracy.genre_named,
+                )
+            ),
+        ]
         for prefix, accuracies in parts.items()
         for kind, accuracy in accuracies.items()
         if accuracy
-    ]
-    if not table:
-        return []
-    heading = (
-        "| captions | number | name a correct instrument family | ... of those that name one "
-        "| name the genre | ... of those that name one |"
-    )
-    return [
-        "Rendered clips, whose instruments and genre are known:",
-        "\n".join([heading, "|---|---|---|---|---|---|", *table]),
     ]
 
 
@@ -156,20 +182,16 @@ def _accuracies(shards: Sequence[Shard], item: Labels) -> dict[str, LabelAccurac
     }
 
 
-def _examples(shards: Sequence[Shard], labels: Sequence[Labels]) -> list[str]:
+def _examples(shards: Sequence[Shard], labels: Sequence[Labels]) -> list[LabelledClip]:
     rng = random.Random(labels[0].seed)
     places = [(shard, number) for shard in shards for number in range(shard.clips)]
-    text = [f"## {min(_CLIPS, len(places))} clips at random"]
+    examples = []
     for shard, number in rng.sample(places, min(_CLIPS, len(places))):
         clip = labels[0].clips(shard)[number]
         known = clip.descriptions[0] if clip.descriptions else ", ".join((*clip.genres, *clip.tags))
-        title, key, known = map(escape_markdown, (clip.title or clip.key, clip.key, known))
-        lines = [f"**{title}** ({shard.split}, {key}): {known}", ""]
-        for item in labels:
-            captions = "; ".join(map(escape_markdown, item.drawn(shard)[number]))
-            lines.append(f"- {item.texts.vocabulary}: {captions}")
-        text.append("\n".join(lines))
-    return text
+        captions = {item.texts.vocabulary: item.drawn(shard)[number] for item in labels}
+        examples.append(LabelledClip(clip.key, clip.title or clip.key, shard, known, captions))
+    return examples
 
 
 def _plot_use(path: Path, uses: dict[str, Use], name: str) -> None:
@@ -177,7 +199,7 @@ def _plot_use(path: Path, uses: dict[str, Use], name: str) -> None:
 
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for kind, use in uses.items():
         used = np.sort(use.counts[use.counts > 0])[::-1]
@@ -186,5 +208,5 @@ def _plot_use(path: Path, uses: dict[str, Use], name: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=154, metadata={"Software": None})
     write_atomic(path, stream.getvalue())
