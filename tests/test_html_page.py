@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import html5lib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_n2m.html_page import escape, image, page, player, table
+from lightning_n2m.html_page import bar, bars, cards, escape, image, page, player, table
 
 _EMPTY_ELEMENTS = {"meta", "img", "br"}
 
@@ -47,6 +48,10 @@ def _page(text: str) -> str:
         [
             f"<h1>{escape(text)}</h1>",
             table((text, "n"), [(escape(text), "1")], numbers=(1,)),
+            table(("a", text, "b", "c"), [(escape(text), "1", bar(0.3), "2")], numbers=(1,)),
+            bars((text, "clips"), [(text, 2.0, text), ("b", 1.0, "1")]),
+            cards([f"<h2>{escape(text)}</h2><p>{escape(text)}</p>"]),
+            image(f"{text}.png", text, is_wide=True),
             image(f"{text}.png", text),
             player(f"{text}.flac", text),
         ],
@@ -73,7 +78,8 @@ def test_text_never_adds_an_element_or_an_attribute(text: str) -> None:
 def test_attacks_stay_text(text: str) -> None:
     reader = _Reader(_page(text))
     assert _shape(_page(text)) == _shape(_page("x"))
-    assert reader.text.count(text) == 4  # title, heading, head and cell of the table
+    # Title, heading, head and cell of both tables, three texts of the bars, and two of the card.
+    assert reader.text.count(text) == 11
     paths = [attributes["src"] for _, attributes in reader.elements if "src" in attributes]
     assert not any(path.startswith("javascript:") for path in paths if path)
 
@@ -87,3 +93,31 @@ def test_a_page_fits_narrow_screens_and_both_colour_schemes() -> None:
     text = page("t", [])
     assert 'content="width=device-width' in text
     assert "prefers-color-scheme: dark" in text
+
+
+@pytest.mark.parametrize("text", ["x", "<script>", "a & b", '"', "\u202e\x07\ud800", "x" * 300])
+def test_pages_are_valid_html(text: str) -> None:
+    html5lib.HTMLParser(strict=True).parse(_page(text))
+
+
+def test_the_strict_parser_finds_errors() -> None:
+    with pytest.raises(html5lib.html5parser.ParseError):
+        html5lib.HTMLParser(strict=True).parse("<!doctype html><p><div></p>")
+
+
+def test_bars_are_shares_of_the_longest_and_stay_in_their_cell() -> None:
+    text = bars(("genre", "clips"), [("rock", 4.0, "4"), ("folk", 1.0, "1"), ("none", 0.0, "0")])
+    assert [part.partition("%")[0] for part in text.split("width: ")[1:]] == ["100.0", "25.0", "0.0"]
+    for share, width in ((-1.0, "0.0%"), (7.0, "100.0%"), (float("nan"), "0.0%")):
+        assert f"width: {width}" in bar(share)
+    assert "width: 0.0%" in bars(("a", "b"), [("x", 0.0, "0")]) and "NaN" not in bars(("a", "b"), [])
+
+
+def test_wide_tables_name_their_columns_in_each_cell_for_narrow_screens() -> None:
+    wide = table(("metric", "value", "n", "model"), [("FAD", "1", "2", "m")])
+    assert 'class="stack"' in wide and 'data-label="value"' in wide
+    assert 'class="stack"' not in table(("a", "b"), [("1", "2")])
+
+
+def test_players_load_on_demand() -> None:
+    assert 'preload="none"' in player("a.flac", "a")

@@ -1,8 +1,9 @@
-"""Generated samples in TensorBoard: audio, spectrogram images and clip rate."""
+"""Generated samples in TensorBoard: audio with captions, spectrogram images, clip rate and metrics."""
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,41 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lightning_n2m.audio.mel import MelSettings, log_mel
+from lightning_n2m.callbacks.board import BoardLogger
 from lightning_n2m.callbacks.training_progress import TrainingProgress
 from lightning_n2m.data.schema import Batch
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
+
+TITLE_LETTERS = 90
+KINDS = {
+    "input": "what the stage refines.",
+    "output": "generated with the averaged weights, always from the same noise.",
+    "reference": "the recording.",
+}
+
+
+class SampleMetrics(ABC):
+    """Metrics of generated samples beside their references, computed during a training.
+
+    Attributes:
+        clips: Number of validation clips that are generated.
+    """
+
+    clips: int
+
+    @abstractmethod
+    def __call__(
+        self, generated: Tensor, reference: Tensor, captions: Sequence[str], sample_rate: int
+    ) -> dict[str, float]:
+        """Compute metric values by name.
+
+        Args:
+            generated: ``(n, 1, t)``.
+            reference: The recordings of the same captions, ``(n, 1, t)``.
+            captions: One a clip.
+            sample_rate: In Hz.
+        """
 
 
 class SampleLogger(Callback):
@@ -35,6 +67,8 @@ class SampleLogger(Callback):
         num_steps: Steps of the sampler.
         prompts: Prompts of a generator besides the captions of the clips.
         guidance_scales: Guidance scales besides the stage's own.
+        evaluate: Metrics of generated samples, logged as ``evaluation/...`` at each set of samples; none for
+            no metrics. ``lightning_n2m.evaluation.sample_metrics.TaggerMetrics`` measures musicnn's tags.
     """
 
     def __init__(
@@ -44,9 +78,11 @@ class SampleLogger(Callback):
         num_steps: int = 50,
         prompts: Sequence[str] = ("a slow waltz for solo piano", "fast techno with drums and a synthesizer"),
         guidance_scales: Sequence[float] = (1.0, 5.0),
+        evaluate: SampleMetrics | None = None,
     ) -> None:
         self.clips, self.every_n_validations, self.num_steps = clips, every_n_validations, num_steps
         self.prompts, self.guidance_scales = list(prompts), list(guidance_scales)
+        self.evaluate = evaluate
         self.validations = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,6 +113,8 @@ class SampleLogger(Callback):
         if is_logged or trainer.lightning_module._device_mesh is not None:
             board = logger.experiment if is_logged else None
             self._log_samples(trainer, pl_module, batch, board)
+            if self.evaluate is not None:
+                self._log_metrics(trainer, pl_module, batch, self.evaluate)
 
     @torch.no_grad()
     def _log_samples(self, trainer: pl.Trainer, stage: Stage, batch: Batch, board: Any) -> None:
@@ -120,15 +158,50 @@ class SampleLogger(Callback):
         _add(groups, names[: len(audio)], "reference", audio)
         if board is None:
             return
-        for kind, rate in clip_rates.items():
-            board.add_scalar(f"clip_rate/{kind}", rate, step)
+        logger = trainer.logger
+        assert isinstance(logger, TensorBoardLogger)
+        logger.log_metrics({f"clip_rate/{kind}": float(rate) for kind, rate in clip_rates.items()}, step)
         for name, caption in zip(names, captions, strict=True):
             board.add_text(f"{name}/text", caption or "(no text)", step)
             for kind, clip in groups[name].items():
-                board.add_audio(f"{name}/{kind}", clip.clamp(-1, 1), step, stage.sample_rate)
+                _add_clip(logger, f"{name}/{kind}", clip.clamp(-1, 1), stage.sample_rate, step, caption)
             board.add_figure(
                 f"{name}/spectrograms", _spectrogram_image(groups[name], stage.sample_rate), step
             )
+
+    @torch.no_grad()
+    def _log_metrics(self, trainer: pl.Trainer, stage: Stage, batch: Batch, evaluate: SampleMetrics) -> None:
+        """Generate for more clips, with the stage's own guidance, and measure the result."""
+        audio, captions = batch["audio"][: evaluate.clips], batch["caption"][: evaluate.clips]
+        rng = PerSampleGenerator("listen", batch["number"][: evaluate.clips].tolist(), stage.device)
+        signal = None if stage.conditioner is None else stage.conditioner.degrade(audio)
+        sampling = stage.sampling
+        try:
+            stage.sampling = dataclasses.replace(sampling, num_steps=self.num_steps)
+            output = stage.generate(captions, audio.shape[-1] / stage.sample_rate, rng, signal)
+        finally:
+            stage.sampling = sampling
+        if trainer.is_global_zero:
+            generated = stage.to_audio(output).float()
+            values = evaluate(generated, audio.float(), captions, stage.sample_rate)
+            assert trainer.logger is not None
+            points = {f"evaluation/{name}": value for name, value in values.items()}
+            trainer.logger.log_metrics(points, trainer.global_step)
+
+
+def _add_clip(
+    logger: TensorBoardLogger, tag: str, clip: Tensor, sample_rate: int, step: int, caption: str
+) -> None:
+    """Log a clip; its caption becomes the title of the player."""
+    if not isinstance(logger, BoardLogger):
+        logger.experiment.add_audio(tag, clip, step, sample_rate)
+        return
+    name, _, kind = tag.partition("/")
+    kind = kind.replace("_guidance_", ", guidance ")
+    words = " ".join(caption.split()) or "(no text)"
+    title = f"{words[:TITLE_LETTERS]}{'...' if len(words) > TITLE_LETTERS else ''} ({kind})"
+    meaning = KINDS.get(kind.partition(",")[0], "")
+    logger.log_clip(tag, clip, sample_rate, step, title, f"**{name}, {kind}**: {meaning}\n\n{words}")
 
 
 def _add(groups: dict[str, dict[str, Tensor]], names: Sequence[str], kind: str, audio: Tensor) -> None:

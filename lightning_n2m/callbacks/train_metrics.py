@@ -1,7 +1,9 @@
-"""Metrics of a training: losses, gradient norm, speed, waiting time and memory."""
+"""Metrics of a training: losses and their expected band, gradient norm, speed, waiting time, memory."""
 
 from __future__ import annotations
 
+import bisect
+import math
 import resource
 import sys
 import time
@@ -10,8 +12,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from lightning_n2m.callbacks.board import BEST_LOSS, EXPECTED_HIGH, EXPECTED_LOW, BoardLogger
+from lightning_n2m.errors import check_range
 from lightning_n2m.stages.base import BatchLosses, Stage
 
 TIME_BUCKETS = 4
@@ -26,17 +31,36 @@ class TrainMetrics(Callback):
     ``speed/clips_per_second``, ``speed/audio_seconds_per_second``, ``speed/waiting_for_data`` (share
     of the time) and ``memory/peak_gb`` (10^9 bytes: of the device, or on the CPU of the process).
     Time spent on validation does not count.
+
+    After each validation ``best/val_loss`` is logged, and the edges of the band in which the recipe expects
+    the loss to be; the tab CUSTOM SCALARS of TensorBoard shows the curve inside the band.
+
+    Args:
+        expected_loss: Validation losses that the recipe is known to reach, by optimiser step; between them
+            the logarithm of the loss is interpolated over the logarithm of the step.
+        expected_tolerance: Half the width of the band, as a share of the expected loss.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, expected_loss: dict[int, float] | None = None, expected_tolerance: float = 0.1
+    ) -> None:
+        for step, loss in (expected_loss or {}).items():
+            check_range("train_metrics.expected_loss (step)", step, 1, 2**53)
+            check_range(f"train_metrics.expected_loss.{step}", loss, 1e-12, 1e12)
+        check_range("train_metrics.expected_tolerance", expected_tolerance, 0, 1)
+        self.expected_loss, self.expected_tolerance = expected_loss or {}, expected_tolerance
+        self.best_loss = math.inf
         self._sums: Tensor | None = None
         self._norm: Tensor | None = None
         self._clips = 0
         self._began = self._waited = self._paused = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and describe the chart of the expected loss."""
         self._restart(trainer)
+        for logger in trainer.loggers if self.expected_loss else ():
+            if isinstance(logger, BoardLogger):
+                logger.log_loss_band()
 
     def _restart(self, trainer: pl.Trainer) -> None:
         self._clips, self._began, self._waited = 0, time.perf_counter(), _waited(trainer)
@@ -48,6 +72,41 @@ class TrainMetrics(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restart the clock."""
         self._began += time.perf_counter() - self._paused
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the best validation loss and the expected one, at the step that ``val/loss`` is logged at."""
+        loss = trainer.callback_metrics.get("val/loss")
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or loss is None:
+            return
+        self.best_loss = min(self.best_loss, float(loss))
+        points = {BEST_LOSS: self.best_loss}
+        expected = self.expected(trainer.global_step)
+        if expected is not None:
+            points[EXPECTED_LOW] = (1 - self.expected_tolerance) * expected
+            points[EXPECTED_HIGH] = (1 + self.expected_tolerance) * expected
+        for tag, value in points.items():
+            pl_module.log(tag, value, sync_dist=True)
+
+    def expected(self, step: int) -> float | None:
+        """Expected validation loss at a step; none before the first known one, constant after the last."""
+        steps = sorted(self.expected_loss)
+        if not steps or step < steps[0]:
+            return None
+        right = bisect.bisect_right(steps, step)
+        low = steps[right - 1]
+        if right == len(steps):
+            return self.expected_loss[low]
+        high = steps[right]
+        share = math.log(step / low) / math.log(high / low)
+        return self.expected_loss[low] ** (1 - share) * self.expected_loss[high] ** share
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lowest validation loss."""
+        return {"best_loss": self.best_loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the lowest validation loss."""
+        self.best_loss = state_dict.get("best_loss", math.inf)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer

@@ -19,9 +19,9 @@ import yaml
 from jsonargparse import get_loader
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_n2m.aliases import upgrade_arguments, upgrade_config
+from lightning_n2m.callbacks.board import BoardLogger, settings_of
 from lightning_n2m.callbacks.checkpoint import AtomicCheckpointIO, Best, Checkpoint
 from lightning_n2m.callbacks.divergence_guard import DivergenceGuard
 from lightning_n2m.callbacks.ema import Ema
@@ -36,10 +36,14 @@ from lightning_n2m.cli.fitting import one_line_device_errors, prepare_fit, print
 from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
+from lightning_n2m.evaluation.sample_metrics import TaggerMetrics
 from lightning_n2m.networks.adapters import AdapterSettings
 from lightning_n2m.stages.adapters import train_adapter
 from lightning_n2m.stages.bundle import LAST, begin_with
 from lightning_n2m.storage import join, locate, make_folder, write_atomic
+
+# The option `--samples.evaluate` finds imported classes by their names alone.
+__all__ = ["StageCli", "TaggerMetrics", "run_cli"]
 
 # Messages of Lightning and PyTorch that no user of this project can act on.
 _IGNORED_WARNINGS = (
@@ -90,6 +94,9 @@ class SaveFitConfig(SaveConfigCallback):
             make_folder(root)
             write_atomic(join(root, "config.yaml"), self.parser.dump(self.config, skip_none=False))
             store_teacher(pl_module, str(root), self.config.teacher or self.config.weights)
+            for logger in trainer.loggers:
+                if isinstance(logger, BoardLogger):
+                    logger.log_settings(settings_of(self.config.as_dict()))
 
 
 class StageCli(LightningCLI):
@@ -181,7 +188,7 @@ class StageCli(LightningCLI):
         if self._get(self.config_init, "trainer.logger") is None:
             root = self._get(self.config_init, "trainer.default_root_dir") or os.getcwd()
             is_logged = self.subcommand != "predict"
-            kwargs["logger"] = TensorBoardLogger(root, name="", version="") if is_logged else False
+            kwargs["logger"] = BoardLogger(root, name="", version="") if is_logged else False
         plugins = self._get(self.config_init, "trainer.plugins") or []
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         # `TrainingProgress` replaces Lightning's bar in fit; both follow the same option.

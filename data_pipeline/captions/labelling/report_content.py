@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lightning_n2m.data.schema import Shard
 
@@ -52,4 +54,4 @@ class LabelledClip:
     title: str
     shard: Shard
     known: str
-    captions: dict[str, tuple[str, ...]]
+    captions: Mapping[Any, tuple[str, ...]]
