@@ -123,11 +123,13 @@ def run(options: argparse.Namespace, variant: str, seed: int, rest: list[str]) -
     seconds = float(measured.read_text(encoding="utf-8"))
     steps = max(1, int(options.seconds / seconds))
     train(options, variant, seed, steps, folder, rest)
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("val/loss")]
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("val/loss")]
     losses = {
-        tag.removeprefix("val/loss").removeprefix("_t") or "mean": events.Scalars(tag)[-1].value
+        tag.removeprefix("val/loss").removeprefix("_t") or "mean": events.Tensors(tag)[
+            -1
+        ].tensor_proto.float_val[0]
         for tag in tags
     }
     finished = Run(variant, seed, seconds, steps, losses)

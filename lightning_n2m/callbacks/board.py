@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import wave
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +52,7 @@ class BoardLogger(TensorBoardLogger):
         from torch.utils.tensorboard.summary import scalar
 
         for tag, value in metrics.items():
+            # TensorBoard's loader keeps the descriptions of tensors, not those of the old form of scalars.
             summary = scalar(tag, float(value), new_style=True)
             summary.value[0].metadata.summary_description = describe(tag)
             self._write(summary, step)
@@ -75,14 +74,16 @@ class BoardLogger(TensorBoardLogger):
         from tensorboard.compat.proto import types_pb2
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.audio import metadata
+        from torch.utils.tensorboard.summary import audio
 
-        # The loader of TensorBoard keeps titles of the tensor form only, `[[sound, label]]`.
-        kind = metadata.create_summary_metadata(title, description, metadata.Encoding.Value("WAV"))
-        value = Summary.Value(tag=tag, metadata=kind)
+        wav = metadata.Encoding.Value("WAV")
+        value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(title, description, wav))
+        # The tensor form of a clip is a matrix [[file, label]]; TensorBoard no longer shows the label.
+        sound = audio(tag, clip, sample_rate=sample_rate).value[0].audio.encoded_audio_string
         value.tensor.dtype = types_pb2.DT_STRING
-        for size in (1, 2):
-            value.tensor.tensor_shape.dim.add(size=size)
-        value.tensor.string_val.extend([_wav(clip, sample_rate), b""])
+        value.tensor.tensor_shape.dim.add(size=1)
+        value.tensor.tensor_shape.dim.add(size=2)
+        value.tensor.string_val.extend([sound, b""])
         self._write(Summary(value=[value]), step)
 
     @rank_zero_only
@@ -105,17 +106,6 @@ class BoardLogger(TensorBoardLogger):
 
     def _write(self, summary: Any, step: int | None) -> None:
         self.experiment._get_file_writer().add_summary(summary, step)
-
-
-def _wav(clip: Tensor, sample_rate: int) -> bytes:
-    """A clip ``(1, t)`` as a WAV file of 16 bits."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes((clip.clamp(-1, 1) * 32767).round().short().cpu().numpy().tobytes())
-    return content.getvalue()
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

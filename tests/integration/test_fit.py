@@ -10,18 +10,18 @@ import torch
 
 from lightning_n2m.cli.main import main
 from tests.integration.conftest import STAGES, fit
-from tests.integration.curves import board, scalars
+from tests.integration.curves import scalars, tags
 
 TEXT = ("waveform_generator", "waveform_cascader", "spectrogram_generator")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_logs_losses_audio_and_spectrograms(runs: Path, stage: str) -> None:
-    tags = board(runs / stage).Tags()
+    logged = tags(runs / stage)
     curves = {"train/loss", "train/learning_rate", "train/gradient_norm", "val/loss", "val/loss_t0.5"}
     curves |= {"speed/clips_per_second", "speed/audio_seconds_per_second", "speed/waiting_for_data"}
-    assert curves | {"memory/peak_gb"} <= set(tags["scalars"])
-    assert any(tag.startswith("train/loss_t") for tag in tags["scalars"])
+    assert curves | {"memory/peak_gb"} <= logged["scalars"]
+    assert any(tag.startswith("train/loss_t") for tag in logged["scalars"])
     outputs = ["output_guidance_1", "output_guidance_7"] if stage in TEXT else ["output"]
     audio = {f"clip_0/{kind}" for kind in [*outputs, "reference"]}
     audio |= (
@@ -29,9 +29,9 @@ def test_a_run_logs_losses_audio_and_spectrograms(runs: Path, stage: str) -> Non
         if "generator" in stage
         else {"clip_0/input"}
     )
-    assert audio <= set(tags["audio"])
-    assert {name.partition("/")[0] + "/spectrograms" for name in audio} == set(tags["images"])
-    assert {f"clip_rate/{kind}" for kind in outputs} <= set(tags["scalars"])
+    assert audio <= logged["audio"]
+    assert {name.partition("/")[0] + "/spectrograms" for name in audio} == logged["images"]
+    assert {f"clip_rate/{kind}" for kind in outputs} <= logged["scalars"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
