@@ -2,9 +2,9 @@
 
 `python -m tests.integration.fuzzing --inputs 20000` (or `make fuzz`) tries more inputs than the tests do.
 An input is one mutation of a valid file. A reader may accept it or refuse it by an `InputError` (exit code
-2). Everything else is a finding: another exception, more than `SECONDS`, more than `MEMORY` bytes, a file
-written or removed outside of the reader's own folder, a program started, or a module imported that a
-damaged file named.
+2). Everything else is a finding: another exception, more than `SECONDS` of computing, more than `MEMORY`
+bytes, a file written or removed outside of the reader's own folder, a program started, or a module imported
+that a damaged file named.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from typing import Any
 
 from lightning_n2m.errors import InputError
 
-SECONDS = 30
+SECONDS = 30  # of computing
+PATIENCE = 10  # times this long it may wait: for a processor that others use, or for nothing
 MEMORY = 2_000_000_000
 # Strings that have broken readers, in this project and in others.
 TOKENS = (
@@ -159,8 +160,15 @@ def limits(folder: Path) -> Iterator[Guard]:
         _GUARD = Guard()
     guard = _GUARD
 
+    started, used = time.monotonic(), time.process_time()
+
     def out_of_time(*_: Any) -> None:
-        raise TimeoutError(f"more than {SECONDS} s")
+        computed, waited = time.process_time() - used, time.monotonic() - started
+        # On a busy machine, a reader may wait for the processor.
+        if computed < 0.9 * SECONDS and waited < (PATIENCE - 0.1) * SECONDS:
+            signal.alarm(SECONDS)
+            return
+        raise TimeoutError(f"{computed:.0f} s of computing in {waited:.0f} s, more than {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, out_of_time)
     signal.alarm(SECONDS)
