@@ -74,8 +74,10 @@ class SamplingProgress:
 
     def end_batch(self, clips: int) -> None:
         """Finish a batch of clips."""
-        self.batch, self.stage, self.share = self.batch + 1, 0, 0.0
+        self.batch += 1
         self.clips += clips
+        if self.batch < self.batches:
+            self.stage, self.share = 0, 0.0
         self._show()
 
     def fraction(self) -> float:

@@ -33,6 +33,9 @@ def test_the_share_follows_measured_times_of_the_stages(clock: Clock) -> None:
     progress.start_stage(0)
     progress.step(2, 2)
     assert progress.fraction() == pytest.approx(0.5, abs=0.3)
+    progress.start_stage(1)
+    progress.end_batch(1)
+    assert str(progress).startswith("100 %, clip 2 of 2, b, "), "the last stage, not the first of no batch"
 
 
 def test_without_a_terminal_there_is_a_line_every_15_seconds(
