@@ -62,7 +62,7 @@ def test_ctrl_c_while_a_clip_is_sampled_leaves_one_line_and_no_file(tmp_path: Pa
     )
     assert code == 130, output
     assert "Traceback" not in output
-    sampling, interrupted, message = output.partition("Interrupted: ")
+    sampling, _, message = output.partition("Interrupted: ")
     assert message.startswith("0 clips are in") and message.count("\n") == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not screen_of(sampling).wraps
