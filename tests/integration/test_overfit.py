@@ -1,4 +1,4 @@
-"""Each stage overfits one batch: its loss falls below that of the best linear denoiser of this batch."""
+"""Each stage overfits one batch: its loss falls well below that of a predictor without knowledge of it."""
 
 from __future__ import annotations
 
@@ -27,21 +27,15 @@ def one_batch(stage: Stage, shards: Path) -> Batch:
     return next(iter(DataLoader(FixedClips(find_shards([shards], "train"), decoder, 2), batch_size=2)))
 
 
-def loss_of_the_gaussian(stage: Stage, batch: Batch) -> float:
-    """Loss of the optimal denoiser of a Gaussian with the mean and the covariance of the batch itself.
+def loss_of_a_gain(stage: Stage, batch: Batch) -> float:
+    """Smallest loss without any knowledge of the music: v is predicted as a gain times x_t, sample by sample.
 
-    The Gaussian is one of 80 values: a frame of a log-mel, or 80 samples of audio. On an axis of variance
-    s^2 the best prediction of v has the error s^2 / (alpha^2 s^2 + sigma^2), here averaged over axes and
-    uniform times. No linear denoiser of 80 values has a lower loss, however long it is fitted to these
-    clips: a network below it has learned more of them than their mean, spectrum and level.
+    For data of variance s^2 the best gain leaves the error s^2 / (alpha^2 s^2 + sigma^2), here averaged over
+    uniform times.
     """
-    x0 = stage.to_x0(stage.target(batch["audio"]))
-    values = (
-        x0.unfold(-1, 80, 1)[:, 0].flatten(0, 1) if x0.shape[1] == 1 else x0.transpose(1, 2).flatten(0, 1)
-    )
-    variances = torch.linalg.eigvalsh(values.double().T.cov()).clamp(min=0)
-    level = stage.objective.schedule.at(torch.linspace(0, 1, 1001)[1:].double()[:, None])
-    return float((variances / (level.alpha**2 * variances + level.sigma**2)).mean())
+    variance = stage.to_x0(stage.target(batch["audio"])).var()
+    level = stage.objective.schedule.at(torch.linspace(0, 1, 1000))
+    return float((variance / (level.alpha**2 * variance + level.sigma**2)).mean())
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -74,4 +68,4 @@ def test_a_stage_overfits_one_batch(
         losses.append(stage.batch_losses[-1].unweighted.mean().item())
     assert len(losses) == STEPS
     final = sum(losses[-20:]) / 20
-    assert final < loss_of_the_gaussian(stage, batch)
+    assert final < 0.8 * loss_of_a_gain(stage, batch)
