@@ -33,10 +33,10 @@ def main(args: list[str] | None = None) -> None:
         received.append(number)
         stopped.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     try:
         settings = PlaygroundSettings(**options.as_dict())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
         print("Starting the playground ...", file=sys.stderr, flush=True)
         with serve(settings) as url:
             print(f"The playground is at {url} ; Ctrl-C ends it.", flush=True)

@@ -13,6 +13,35 @@ from lightning_n2m.playground.settings import PlaygroundSettings
 _WAVEFORM_SCRIPT = Path(__file__).with_name("waveform.js").read_text(encoding="utf-8")
 
 
+class UploadedFile(gr.File):
+    """A file that was uploaded. The server fetches no URL that a client of the API gives in its place."""
+
+    is_template = True  # drawn as its base class
+
+    def move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+        """Path of an upload in the cache.
+
+        Raises:
+            gradio.Error: if it is a URL.
+        """
+        _refuse_url(url_or_file_path)
+        return super().move_resource_to_block_cache(url_or_file_path)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
+        """The same, of requests.
+
+        Raises:
+            gradio.Error: if it is a URL.
+        """
+        _refuse_url(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def _refuse_url(path: Any) -> None:
+    if "://" in str(path):
+        raise gr.Error("A recording is given by a URL; upload the file.", print_exception=False)
+
+
 def prompt_inputs(settings: PlaygroundSettings) -> dict[str, Any]:
     """Components of the request by the name of their argument, in the order of the function."""
     inputs: dict[str, Any] = {}
@@ -75,7 +104,7 @@ def editing_inputs(settings: PlaygroundSettings) -> tuple[dict[str, Any], gr.HTM
             elem_id="mode",
         )
         limits = f"at most {settings.max_upload_mb} MB and {settings.max_upload_seconds / 60:g} minutes"
-        inputs["recording"] = gr.File(
+        inputs["recording"] = UploadedFile(
             label=f"Recording ({limits})", type="filepath", height=120, elem_id="recording"
         )
         waveform = gr.HTML("", js_on_load=_WAVEFORM_SCRIPT, elem_id="waveform")

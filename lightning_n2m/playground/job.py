@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -48,23 +49,25 @@ class Job(Generic[Result]):
         """Start the work and yield what it reports, until it ends.
 
         Args:
-            interval: Longest time between two lists, in seconds; a list may be empty.
+            interval: Time from one list to the next, in seconds; the last one comes at the end of the work.
 
         Yields:
-            The reports since the previous list.
+            The reports since the previous list; there may be none.
         """
         self._thread.start()
         while True:
             reports: list[StageProgress] = []
-            try:
-                report = self._reports.get(timeout=interval)
-                while report is not None:
-                    reports.append(report)
-                    report = self._reports.get_nowait()
-                yield reports
-                return
-            except queue.Empty:
-                yield reports
+            deadline = time.monotonic() + interval
+            while (remaining := deadline - time.monotonic()) > 0:
+                try:
+                    report = self._reports.get(timeout=remaining)
+                except queue.Empty:
+                    break
+                if report is None:
+                    yield reports
+                    return
+                reports.append(report)
+            yield reports
 
     def result(self) -> Result:
         """The result of the function, or its error."""

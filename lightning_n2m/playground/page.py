@@ -47,7 +47,7 @@ _ORDER = (
     "adapter_strength",
     "recording",
 )
-_INTERVAL = 0.4  # seconds between two updates of the page
+_INTERVAL = 0.5  # seconds between two updates of the page
 
 
 class Playground:
@@ -139,8 +139,9 @@ class Playground:
                         clips = store_clips(folder, stem, report.audio(), report.sample_rate)
                         states[report.number].clips = clips
                         results = results_html(states, request.prompt)
-                if states:
-                    yield skip, skip, skip, results, progress_html(states, "Generating.")
+                # Also yields without news: a generator can be closed, to cancel it, only where it yields.
+                progress = progress_html(states, "Generating.") if reports else skip
+                yield skip, skip, skip, results, progress
             music = job.result()
         finally:
             job.cancel()
@@ -191,6 +192,7 @@ def build_page(playground: Playground) -> gr.Blocks:
                     label="Download: clips and manifest.jsonl",
                     file_count="multiple",
                     height=120,
+                    interactive=False,
                     elem_id="files",
                 )
                 command = copied_text("The same as a command", "command")

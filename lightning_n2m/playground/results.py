@@ -165,7 +165,7 @@ def file_url(path: Path) -> str:
 def _clip_html(clip: StoredClip, heading: str, prompt: str) -> str:
     label = escape(f"{heading}: {prompt}")
     return (
-        f"<h3>{escape(heading)}</h3>"
+        f"<h2>{escape(heading)}</h2>"
         f'<audio controls preload="metadata" src="{file_url(clip.audio)}" aria-label="{label}"></audio>'
         f'<img src="{file_url(clip.spectrogram)}" alt="{escape(f"Spectrogram of {heading}")}">'
         f'<p>{clip.seconds:g} s, {clip.sample_rate / 1000:g} kHz, <a href="{file_url(clip.audio)}" '

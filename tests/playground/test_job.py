@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -16,6 +17,17 @@ def test_reports_arrive_in_order_and_the_result_follows():
     job = Job(run)
     assert [report for reports in job.reports(0.05) for report in reports] == list(range(5))
     assert job.result() == "music"
+
+
+def test_many_reports_come_in_few_lists():
+    def run(report):
+        for number in range(100):
+            report(number)
+            time.sleep(0.002)
+
+    lists = list(Job(run).reports(0.1))
+    assert [report for reports in lists for report in reports] == list(range(100))
+    assert len(lists) <= 10
 
 
 def test_an_error_is_raised_where_the_result_is_used():
