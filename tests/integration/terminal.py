@@ -125,7 +125,7 @@ def run_in_terminal(
                 interrupt_when = None
         text = output.decode(errors="replace")
         try:
-            return process.wait(max(5.0, end - time.monotonic())), text
+            return process.wait(max(60.0, end - time.monotonic())), text
         except subprocess.TimeoutExpired as error:
             raise AssertionError(f"no end within {seconds:g} s: {text}") from error
     finally:
