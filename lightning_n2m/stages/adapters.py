@@ -27,6 +27,7 @@ from lightning_n2m.networks.adapters import (
     is_adapter_key,
     merge,
 )
+from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import (
     CONFIG,
@@ -35,6 +36,7 @@ from lightning_n2m.stages.bundle import (
     load_stage,
     read_config,
     read_document,
+    read_weights,
     write_bundle,
 )
 from lightning_n2m.stages.bundle_weights import (
@@ -116,11 +118,12 @@ def train_adapter(stage: LightningModule, base: str | Path, settings: AdapterSet
 
     Args:
         stage: A stage that is to be trained.
-        base: What ``export`` wrote, or the folder of a run.
+        base: What ``export`` wrote, the folder of a run, or the URL of a bundle.
         settings: Form of the adapter.
 
     Raises:
-        InputError: if the weights do not fit the stage, or a pattern matches no layer.
+        InputError: if the weights are not those of the whole stage, its optimiser is not Adam, or a pattern
+            matches no layer.
     """
     begin_with(stage, base)
     assert isinstance(stage, Stage)
@@ -130,6 +133,11 @@ def train_adapter(stage: LightningModule, base: str | Path, settings: AdapterSet
             "with; set it to adam."
         )
     digest = hash_weights(stage.network.state_dict())
+    if digest != hash_weights(read_weights(find_stage_folder(base))):
+        raise InputError(
+            f"The config builds another network than that of {base}, whose weights were extended; train the "
+            "adapter with the config of that folder."
+        )
     attach(stage.network, settings)
     stage.adapter = AdapterInfo(settings, type(stage).__name__, digest).to_config()
     # Checkpoints hold the adapter alone; `Stage.check_checkpoint` checks that they hold all of it. These are

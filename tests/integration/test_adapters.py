@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from lightning_n2m.cascade import AdapterRun, StageRun
 from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.adapters import add_adapters, read_adapter
@@ -169,3 +171,28 @@ def test_two_gloo_processes_equal_one(base: Path, shards: Path, tmp_path: Path) 
         for name, tensor in expected.items():
             if name.endswith(".up"):  # zero at the start
                 assert (result[name] - tensor).norm() < 0.02 * start[name].norm(), (strategy, name)
+
+
+def test_a_cascade_adds_adapters_to_its_stages(run: Path, base: Path) -> None:
+    adapted = StageRun(str(base), adapters=[AdapterRun(str(run), 0.5)]).load()
+    expected = load_stage(base)
+    add_adapters(expected, [(run, 0.5)])
+    for name, tensor in expected.network.state_dict().items():
+        assert torch.equal(adapted.network.state_dict()[name], tensor)
+    assert adapted.sampling == expected.sampling
+
+
+def test_predict_has_an_option_for_adapters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "predict",
+                "-c",
+                "configs/cascade/waveform.yaml",
+                "--model.refiner.adapters=[{folder: a, strength: 0.5}, {folder: b}]",
+                "--print_config",
+            ]
+        )
+    printed = yaml.safe_load(capsys.readouterr().out)
+    adapters = printed["model"]["init_args"]["refiner"]["adapters"]
+    assert adapters == [{"folder": "a", "strength": 0.5}, {"folder": "b", "strength": 1.0}]

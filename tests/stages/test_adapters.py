@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from lightning_n2m.stages.adapters import (
     difference_as_adapter,
     merge_stage,
     read_adapter,
+    train_adapter,
     write_adapter,
 )
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import load_stage, write_bundle
+from lightning_n2m.stages.bundle import build_stage, load_stage, write_bundle
 from lightning_n2m.stages.bundle_weights import WEIGHTS, hash_weights
 from tests.stages.test_bundle import CONFIG
 
@@ -31,8 +33,6 @@ SETTINGS = AdapterSettings("dora", rank=2, alpha=4.0, layers=["blocks_*"])
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """A bundle of a small stage."""
-    from lightning_n2m.stages.bundle import build_stage
-
     torch.manual_seed(0)
     return write_bundle(tmp_path / "base", CONFIG, build_stage(CONFIG).network.state_dict())
 
@@ -193,3 +193,18 @@ def test_the_difference_of_two_trainings_becomes_an_adapter(base: Path, tmp_path
     for name, tensor in weights(stage).items():
         # The adapter is stored in 16 bits.
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_config_that_extends_the_base_or_trains_by_muon_is_refused(base: Path) -> None:
+    wider = build_stage(CONFIG)
+    # A stage whose weights are not those of the folder, as where `begin_with` adds inputs.
+    stage = load_stage(base)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_n2m.stages.adapters.begin_with", lambda *_: None)
+        with torch.no_grad():
+            next(wider.network.parameters()).add_(1)
+        with pytest.raises(InputError, match="builds another network than that of"):
+            train_adapter(wider, base, SETTINGS)
+    stage.optimisation = dataclasses.replace(stage.optimisation, optimizer="muon")
+    with pytest.raises(InputError, match="optimizer is muon, which adapters do not train with"):
+        train_adapter(stage, base, SETTINGS)

@@ -1,4 +1,4 @@
-"""The warning of FSDP2 about views that is not shown: what it warns of does not happen."""
+"""The FSDP2 warning about views that is not shown, and the numbering of optimiser states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.distributed.fsdp._fully_shard import _fsdp_state
 from lightning_n2m.cli.lightning_cli import _IGNORED_WARNINGS
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
-from lightning_n2m.stages.sharding import UNITS
+from lightning_n2m.stages.sharding import UNITS, number_by_module
 
 
 def test_nothing_modifies_the_output_of_a_sharded_module_in_place() -> None:
@@ -45,3 +45,22 @@ def test_the_pattern_is_that_of_the_warning() -> None:
     lines = re.findall(r'f?"([^"]*)"', inspect.getsource(_fsdp_state.FSDPState._register_pre_backward_hook))
     message = next(line for line in lines if "view" in line)
     assert any(re.match(pattern, message) for pattern in _IGNORED_WARNINGS)
+
+
+def test_optimiser_states_are_numbered_by_the_place_in_the_module() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    module[0].requires_grad_(False)
+    optimizer = torch.optim.Adam(p for p in module.parameters() if p.requires_grad)
+    module(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    number_by_module([state], module)
+    # Weight and bias of the second layer are the third and fourth parameters.
+    assert state["state"].keys() == {2, 3}
+    assert state["param_groups"][0]["params"] == [2, 3]
+    assert state["state"][2]["exp_avg"].shape == (2, 3)
+    # PyTorch reads the numbers in their order, so that the state still loads.
+    other = torch.optim.Adam(p for p in module.parameters() if p.requires_grad)
+    other.load_state_dict(state)
+    expected = optimizer.state_dict()["state"][1]["exp_avg"]
+    assert torch.equal(other.state_dict()["state"][1]["exp_avg"], expected)
