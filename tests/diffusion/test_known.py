@@ -162,8 +162,9 @@ def test_a_variation_is_the_nearer_to_its_start_the_lower_its_strength() -> None
         noise = PerSampleGenerator(0, [0]).normal(DRAWS, 5)
         x = known.starting_point(noise, SCHEDULE) if strength < 1 else noise
         times = step_times("uniform", 40) * strength
-        varied = sample(denoise, x, SCHEDULE, times, PerSampleGenerator(1, [0]), known=known)
-        assert (varied[0].T.cov() - COVARIANCE).abs().max() < 0.12
+        varied = sample(denoise, x, SCHEDULE, times, PerSampleGenerator(1, [0]), "dpm++2m", known=known)
+        # Standard error of a covariance: 0.022.
+        assert (varied[0].T.cov() - COVARIANCE).abs().max() < 0.1
         pair = torch.stack([start.flatten(), varied.flatten()])
         similarities.append(torch.corrcoef(pair)[0, 1].item())
     assert similarities == sorted(similarities, reverse=True)
