@@ -130,6 +130,11 @@ def check_student(student: DiffusionModule, settings: Distillation) -> None:
         raise InputError(
             "model.distillation.guidance and model.network.guidance_input belong together; set both or none."
         )
+    if student.known_regions is not None:
+        raise InputError(
+            "model.known_regions is for training on data, and model.distillation draws none; remove one of "
+            "them."
+        )
     if student.sampling.method != "few":
         raise InputError(
             f"model.sampling.method is {student.sampling.method}, but the stage is distilled; set it to few."

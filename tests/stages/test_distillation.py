@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_n2m.conditioning.known_regions import KnownRegions
 from lightning_n2m.diffusion.flow_map import flow_target, level_at, solve
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.objective import Objective
@@ -270,6 +271,10 @@ def test_what_cannot_be_distilled_or_sampled_is_refused(monkeypatch: pytest.Monk
         check_student(stage(FOLDED, "few"), Distillation())
     with pytest.raises(InputError, match="belong together"):
         check_student(student, Distillation(guidance=(1.0, 3.0)))
+    editor = stage(FOLDED, "few", step_input=True)
+    editor.known_regions = KnownRegions()
+    with pytest.raises(InputError, match="known_regions is for training on data"):
+        check_student(editor, Distillation())
     with pytest.raises(InputError, match="set it to few"):
         check_student(stage(FOLDED, "ddim", step_input=True), Distillation())
     with pytest.raises(InputError, match="is a distilled stage"):
