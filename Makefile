@@ -11,6 +11,9 @@ INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
+# Prompts of an evaluation: those of held-out recordings, or 64 in people's own words (free).
+PROMPTS  = held-out
+FREE_SET = $(if $(filter free,$(PROMPTS)),--data.evaluation_set lightning_n2m.evaluation.free_prompts.FreePrompts --evaluation.refiner_clips 0)
 # Tempo in beats per minute, and key ("D minor"); what the prompt names if empty.
 BPM =
 KEY =
@@ -80,9 +83,9 @@ play: $(STAMP) ## a page to try it in a browser, on this machine only: [PORT=786
 test: $(STAMP) ## all tests; FAST=1 skips the slow ones
 	@$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow")
 
-evaluate: $(BUILD)/shards/index.json ## the paper's metrics for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [BUILD=build/starter]
-	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml --data.evaluation_set.shards $(BUILD)/shards \
-		--evaluation.folder $(BUILD)/evaluation/$(ROUTE) --evaluation.cache $(BUILD)/evaluation/cache \
+evaluate: $(BUILD)/shards/index.json ## the paper's metrics for pretrained/, with a report; builds the corpus first: [ROUTE=spectrogram] [PROMPTS=free] [BUILD=build/starter]
+	@$(RUN) -m lightning_n2m test -c configs/cascade/$(ROUTE).yaml $(FREE_SET) --data.evaluation_set.shards $(BUILD)/shards \
+		--evaluation.folder $(BUILD)/evaluation/$(ROUTE)$(if $(FREE_SET),_free) --evaluation.cache $(BUILD)/evaluation/cache \
 		--evaluation.merge_into pretrained/evaluation.json --trainer.precision $(PRECISION)
 
 lint: $(STAMP) ## ruff, mypy, import layers, import cycles

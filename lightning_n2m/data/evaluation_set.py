@@ -31,6 +31,7 @@ class EvaluationItem:
         truth: Facts known exactly of the reference clip.
         place: File or shard that holds the reference clip.
         seconds: Length of the reference clip; null if only its file says so.
+        tags: Tags of the evaluating tagger that the clip should have; null for those that the prompt names.
     """
 
     key: str
@@ -38,6 +39,7 @@ class EvaluationItem:
     truth: dict[str, Any] = field(default_factory=dict)
     place: str = ""
     seconds: float | None = None
+    tags: tuple[str, ...] | None = None
 
 
 class EvaluationSet(ABC):
@@ -49,12 +51,14 @@ class EvaluationSet(ABC):
         excerpt_seconds: Length of the excerpt that is evaluated: the middle 10 s (section 5.1 of the paper).
         training: Shards of the training music: the reference of distances, and what may be memorised.
             Without any, the set's own recordings are the reference, as in the paper.
+        metric_label: Part of the names of its metric values, where two sets are evaluated on one route.
     """
 
     name: str
     seconds: float
     training: list[str]
     excerpt_seconds: float = 10.0
+    metric_label: str = ""
 
     @abstractmethod
     def items(self) -> list[EvaluationItem]:

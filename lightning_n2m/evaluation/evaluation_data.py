@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -38,6 +38,8 @@ class EvaluationData:
         memorisation: Result of the memorisation check; none without training music.
         one_seed_envelopes: Loudness of clips of different prompts that share one noise, ``(clips, frames)``.
         other_seed_envelopes: The same for clips of the same prompts whose noise differs.
+        one_seed_spectra: Median spectra of clips of different prompts of one noise, ``(clips, bins)``.
+        other_seed_spectra: The same for clips of the same prompts whose noise differs.
         seed: Seed of the bootstrap.
     """
 
@@ -58,7 +60,14 @@ class EvaluationData:
     memorisation: MemorisationResult | None = None
     one_seed_envelopes: Tensor | None = None
     other_seed_envelopes: Tensor | None = None
+    one_seed_spectra: Tensor | None = None
+    other_seed_spectra: Tensor | None = None
     seed: int = 0
+
+    @property
+    def expected_tags(self) -> list[str | Set[str]]:
+        """For each item its expected tags, or the prompt that names them."""
+        return [item.prompt if item.tags is None else set(item.tags) for item in self.items]
 
     @property
     def prompts(self) -> list[str]:

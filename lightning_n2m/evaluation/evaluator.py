@@ -16,7 +16,8 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from lightning_n2m.audio.degradations import add_noise, white_noise
-from lightning_n2m.audio.io import read, write
+from lightning_n2m.audio.io import read, to_mono, write
+from lightning_n2m.audio.resample import resample_file
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.data.evaluation_set import EvaluationItem, EvaluationSet
 from lightning_n2m.data.prompt_attributes import parse_prompt
@@ -47,6 +48,7 @@ from lightning_n2m.evaluation.reference_embeddings import (
 )
 from lightning_n2m.evaluation.refiner import RefinerClips, evaluate_refiner
 from lightning_n2m.evaluation.report import write_report
+from lightning_n2m.evaluation.spectral_lines import clip_spectrum
 from lightning_n2m.stages.base import Stage
 
 DEGRADED_CLIPS = 128  # references whose degraded versions are embedded
@@ -109,7 +111,8 @@ class CascadeEvaluator:
             InputError: if clips are missing or damaged, or too short for the evaluation models.
         """
         excerpts = Excerpts.of(self.evaluation_set, self.folder)
-        prefix, command = f"{self.cascade.route}: ", self.settings.command
+        command = self.settings.command
+        prefix = f"{self.cascade.route}{self.evaluation_set.metric_label}: "
         with Progress(disable=not self.cascade.progress) as bars:
             data = self._data(excerpts, bars)
             result = MetricSuite(prefix, command)(data)
@@ -151,7 +154,6 @@ class CascadeEvaluator:
         bars.update(task, advance=1)
         has_truth = any(clip.truth for clip in training.clips)
         generated_tempo_key, reference_tempo_key = self._tempo_and_key(excerpts, has_truth)
-        one_seed, other_seeds = self._envelopes_of_one_seed(items)
         data = EvaluationData(
             items=items,
             generated=generated,
@@ -168,8 +170,7 @@ class CascadeEvaluator:
             reference_tempo_key=reference_tempo_key,
             probes=AttributeProbes(training) if has_truth else None,
             memorisation=memorisation,
-            one_seed_envelopes=one_seed,
-            other_seed_envelopes=other_seeds,
+            **self._one_seed(items),
             seed=self.cascade.seed,
         )
         bars.update(task, advance=1)
@@ -248,11 +249,15 @@ class CascadeEvaluator:
         write_tempo_and_key(file, estimates)
         return generated, estimates
 
-    def _envelopes_of_one_seed(self, items: Sequence[EvaluationItem]) -> tuple[Tensor | None, Tensor | None]:
-        """Loudness of the first prompts, all generated from one noise, and as they were generated."""
+    def _one_seed(self, items: Sequence[EvaluationItem]) -> dict[str, Tensor]:
+        """Loudness and spectra of the first prompts: all from one noise, and as they were generated.
+
+        Returns:
+            Fields of `EvaluationData`; none for fewer than two prompts.
+        """
         chosen = items[: self.settings.one_seed_clips]
         if len(chosen) < 2:
-            return None, None
+            return {}
         folder = self.folder / "one_seed"
         folder.mkdir(parents=True, exist_ok=True)
         rate = self.cascade.refiner.sample_rate
@@ -263,14 +268,17 @@ class CascadeEvaluator:
             audio = self.cascade.generate(prompts, numbers, self.evaluation_set.seconds, stages=2)
             for item, clip in zip(part, audio.float().cpu(), strict=True):
                 write(folder / f"{item.key}.flac", clip, rate)
-        one_seed, other_seeds = (
-            torch.cat([
-                loudness_envelope(read(self.folder / kind / f"{item.key}.flac").samples[None], rate)
-                for item in chosen
-            ])
-            for kind in ("one_seed", "generated")
-        )  # fmt: skip
-        return one_seed, other_seeds
+        fields = {}
+        for kind, name in (("one_seed", "one_seed"), ("generated", "other_seed")):
+            clips = [read(self.folder / kind / f"{item.key}.flac") for item in chosen]
+            fields[f"{name}_envelopes"] = torch.cat([
+                loudness_envelope(clip.samples[None], rate) for clip in clips
+            ])  # fmt: skip
+            fields[f"{name}_spectra"] = torch.cat([
+                clip_spectrum(resample_file(to_mono(clip.samples), clip.sample_rate, RATE)[None])
+                for clip in clips
+            ])  # fmt: skip
+        return fields
 
     def _evaluate_refiner(self, stage: Stage, excerpts: Excerpts, bars: Progress) -> list[MetricValue]:
         """Evaluate a refiner or super-resolution on the first references, at its own rate."""

@@ -55,6 +55,6 @@ class MetricSuite:
             if not math.isnan(value.value)
         ]
         generated, references = (
-            tag_auc(data.prompts, features.logits) for features in (data.generated, data.references)
+            tag_auc(data.expected_tags, features.logits) for features in (data.generated, data.references)
         )
         return EvaluationResult(values, (generated, references), data.memorisation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -87,15 +87,15 @@ class TagScore:
     tags: dict[str, tuple[int, float]]
 
 
-def tag_auc(prompts: Sequence[str], logits: Tensor, minimum: int = 5) -> TagScore:
+def tag_auc(prompts: Sequence[str | Set[str]], logits: Tensor, minimum: int = 5) -> TagScore:
     """Area under the ROC curve of each tag: prompts that name it against those that do not.
 
     Args:
-        prompts: One a clip.
+        prompts: One a clip: text, or the tags themselves.
         logits: Log-odds of the tags, ``(clips, 50)``.
         minimum: A tag counts if at least this number of prompts name it, and as many do not.
     """
-    named = [tags_in_prompt(prompt) for prompt in prompts]
+    named = [tags_in_prompt(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
     scores = {}
     for i, tag in enumerate(TAGS):
         truth = torch.tensor([tag in tags for tags in named], dtype=torch.bool)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from lightning_n2m.evaluation.metrics.artefacts import measure_lines_of_one_seed
 from lightning_n2m.evaluation.spectral_lines import clip_spectrum, largest_line
 
 RATE = 16_000
@@ -40,3 +43,14 @@ def test_a_tone_in_half_of_the_clips_only_is_no_line():
 
 def test_silence_has_no_line():
     assert largest_line(clip_spectrum(torch.zeros(4, 1, RATE)), RATE).excess == 0
+
+
+def test_lines_of_one_noise_are_measured_beside_those_of_other_noises():
+    """A comb that all clips of a seed share is a line; tones that differ from clip to clip are none."""
+    one, other = clip_spectrum(clips(tone=3 * 467, n=8)), clip_spectrum(clips(n=8))
+    (row,) = measure_lines_of_one_seed(SimpleNamespace(one_seed_spectra=one, other_seed_spectra=other))
+    assert row.value > 10 > 3 * row.lower_bound and row.n == 8 and not row.higher_is_better
+    assert "at 1402 Hz" in row.evaluator or "at 1398 Hz" in row.evaluator
+    few = SimpleNamespace(one_seed_spectra=one[:7], other_seed_spectra=other[:7])
+    none = SimpleNamespace(one_seed_spectra=None, other_seed_spectra=None)
+    assert not list(measure_lines_of_one_seed(few)) and not list(measure_lines_of_one_seed(none))

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterator
 from lightning_n2m.evaluation.evaluation_data import EvaluationData
 from lightning_n2m.evaluation.metric import MetricValue
 from lightning_n2m.evaluation.metrics.adherence import measure_adherence
-from lightning_n2m.evaluation.metrics.artefacts import measure_envelope_similarity, measure_spectral_lines
+from lightning_n2m.evaluation.metrics.artefacts import (
+    measure_envelope_similarity,
+    measure_lines_of_one_seed,
+    measure_spectral_lines,
+)
 from lightning_n2m.evaluation.metrics.distances import measure_distances
 from lightning_n2m.evaluation.metrics.repetitions import count_repetitions
 from lightning_n2m.evaluation.metrics.similarities import measure_similarities
@@ -26,6 +30,7 @@ METRICS: tuple[Metric, ...] = (
     measure_similarities,
     measure_adherence,
     measure_spectral_lines,
+    measure_lines_of_one_seed,
     measure_envelope_similarity,
     count_repetitions,
 )

@@ -27,6 +27,26 @@ def measure_spectral_lines(data: EvaluationData) -> Iterator[MetricValue]:
     )
 
 
+def measure_lines_of_one_seed(data: EvaluationData) -> Iterator[MetricValue]:
+    """Largest line of clips that share one noise: lines that follow from it differ between seeds.
+
+    `measure_spectral_lines` does not see them, since the clips of an evaluation have different noise.
+    """
+    if data.one_seed_spectra is None or data.other_seed_spectra is None:
+        return
+    n = len(data.one_seed_spectra)
+    if n < MINIMUM_CLIPS:
+        return
+    one, other = (largest_line(x, RATE) for x in (data.one_seed_spectra, data.other_seed_spectra))
+    evaluator = (
+        f"median spectrum of {n} clips of one noise, {RATE} Hz, above its neighbourhood: at "
+        f"{one.frequency:.0f} Hz; lower bound: the same prompts with different noise, at "
+        f"{other.frequency:.0f} Hz; upper bound: an audible tone"
+    )
+    name = "largest spectral line at one seed, dB"
+    yield MetricValue(name, one.excess, other.excess, 40.0, False, n, evaluator)
+
+
 def measure_envelope_similarity(data: EvaluationData) -> Iterator[MetricValue]:
     """Correlation of loudness envelopes across prompts at one seed, beside that across seeds."""
     if data.one_seed_envelopes is None or data.other_seed_envelopes is None:

@@ -20,7 +20,7 @@ def measure_tags(data: EvaluationData) -> Iterator[MetricValue]:
     """AUC of the tags that prompts name, AUC of voices, and KL divergence of all tags."""
     tagger = f"{MUSICNN}, {RATE} Hz"
     prompts, generated, references = data.prompts, data.generated.logits, data.references.logits
-    score, reference_score = (tag_auc(prompts, logits) for logits in (generated, references))
+    score, reference_score = (tag_auc(data.expected_tags, logits) for logits in (generated, references))
     named = ", ".join(f"{tag} ({count})" for tag, (count, _) in score.tags.items())
     evaluator = f"{tagger}; tags that 5 prompts or more name: {named}{_own_accuracy(data)}"
     name = "tags of the prompt, mean AUC"
