@@ -135,8 +135,8 @@ def train_adapter(stage: LightningModule, base: str | Path, settings: AdapterSet
     digest = hash_weights(stage.network.state_dict())
     if digest != hash_weights(read_weights(find_stage_folder(base))):
         raise InputError(
-            f"The config builds another network than that of {base}, whose weights were extended; train the "
-            "adapter with the config of that folder."
+            f"The config builds another network than that of {base}, with further inputs or larger kernels; "
+            f"set model.network as in {base}/{CONFIG}."
         )
     attach(stage.network, settings)
     stage.adapter = AdapterInfo(settings, type(stage).__name__, digest).to_config()
