@@ -58,8 +58,8 @@ def _generate(route: str, seconds: float, total: int | None, first: int) -> dict
     import torch
     import yaml
 
-    from lightning_n2m.cascade import StageRun
     from lightning_n2m.seeding import PerSampleGenerator
+    from lightning_n2m.stages.stage_run import StageRun
 
     config = yaml.safe_load((ROOT / f"configs/cascade/{route}.yaml").read_text())["model"]["init_args"]
     stages = [

@@ -144,8 +144,8 @@ def _time(folder: str, method: Any, steps: int) -> float:
     import torch
     import yaml
 
-    from lightning_n2m.cascade import StageRun
     from lightning_n2m.seeding import PerSampleGenerator
+    from lightning_n2m.stages.stage_run import StageRun
 
     config = yaml.safe_load((ROOT / "configs/cascade/spectrogram.yaml").read_text())["model"]["init_args"]
     stages = [StageRun(folder=folder, method=method, num_steps=steps).load()]

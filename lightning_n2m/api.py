@@ -14,13 +14,14 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.audio.io import Audio, to_mono, write
-from lightning_n2m.cascade import MAX_SECONDS, Cascade, replace_sampling
+from lightning_n2m.cascade import MAX_SECONDS, Cascade
 from lightning_n2m.data.editing import plan
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.package_files import find_recipe, recipe_names
 from lightning_n2m.remote.bundles import find_bundles, join_url
 from lightning_n2m.stages.result import StageProgress
+from lightning_n2m.stages.stage_run import replace_sampling
 from lightning_n2m.storage import is_url
 from lightning_n2m.yaml_reader import read_yaml
 

@@ -13,9 +13,10 @@ import lightning_n2m
 from lightning_n2m import from_pretrained
 from lightning_n2m.api import GeneratedAudio, TextToMusic
 from lightning_n2m.audio.io import read
-from lightning_n2m.cascade import Cascade, StageRun
+from lightning_n2m.cascade import Cascade
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.result import StageProgress
+from lightning_n2m.stages.stage_run import StageRun
 from tests.paths import ROOT
 
 NAMES = ("spectrogram_generator", "spectrogram_vocoder")

@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
-from lightning_n2m.cascade import AdapterRun, StageRun
 from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.adapters import add_adapters, read_adapter
 from lightning_n2m.stages.bundle import load_stage
 from lightning_n2m.stages.bundle_weights import hash_weights
+from lightning_n2m.stages.stage_run import AdapterRun, StageRun
 from tests.integration.conftest import ROOT, fit
 from tests.integration.curves import scalars
 from tests.integration.ranks import launch

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_n2m.audio.io import probe, read
-from lightning_n2m.cascade import Cascade, StageRun
+from lightning_n2m.cascade import Cascade
 from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.bundle import load_stage
+from lightning_n2m.stages.stage_run import StageRun
 from tests.integration.conftest import ROOT, STAGES
 
 ROUTES = {"waveform": "waveform_cascader", "spectrogram": "spectrogram_vocoder"}
