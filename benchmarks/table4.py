@@ -85,7 +85,7 @@ def sampling_time(
     autocast = torch.autocast(device, torch.bfloat16) if bf16 else nullcontext()
 
     def step() -> object:
-        return stage._denoise(inputs.noise, 0.5, inputs.conditions, unconditional)
+        return stage._denoise(inputs.noise, 0.5, conditions=inputs.conditions, unconditional=unconditional)
 
     with torch.no_grad(), autocast:
         milliseconds = 1000 * median_seconds(step, device, warmup=1, rounds=rounds)

@@ -18,7 +18,8 @@ def lenient_patches(source: str) -> list[int]:
     """
     lines = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call):
+        is_environment = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "delenv"
+        if isinstance(node, ast.Call) and not is_environment:
             for keyword in node.keywords:
                 value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
                 if (keyword.arg == "raising" and value is False) or (

@@ -50,14 +50,14 @@ CODE = (
     Mutation(
         "text is never dropped",
         BASE,
-        "conditions = conditions.drop_text(rng.uniform() < self.text_dropout)",
-        "conditions = conditions.drop_text(rng.uniform() < 0)",
+        "text_dropped = rng.uniform() < self.text_dropout",
+        "text_dropped = rng.uniform() < 0",
     ),
     Mutation(
         "text is dropped per batch",
         BASE,
-        "conditions = conditions.drop_text(rng.uniform() < self.text_dropout)",
-        "conditions = conditions.drop_text((rng.uniform() < self.text_dropout)[:1])",
+        "text_dropped = rng.uniform() < self.text_dropout",
+        "text_dropped = (rng.uniform() < self.text_dropout)[:1]",
     ),
     Mutation(
         "guidance halves are swapped",
@@ -68,8 +68,8 @@ CODE = (
     Mutation(
         "the unconditional branch has the prompt",
         SAMPLING,
-        "else conditions.drop_text()",
-        "else conditions",
+        "unconditional = conditions.drop_text().drop_numbers()",
+        "unconditional = conditions",
     ),
 )
 

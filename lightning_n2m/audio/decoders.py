@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lightning_n2m.audio import ffmpeg
-from lightning_n2m.audio.io import probe
 from lightning_n2m.audio.mp3_frames import count_frames, counted_copy
 from lightning_n2m.audio.wav_header import true_length, with_true_length
 from lightning_n2m.errors import InputError
@@ -91,6 +90,8 @@ def choose_decoder(audio: Path | bytes, suffix: str) -> str:
     Raises:
         InputError: if libsndfile cannot read it, and ffmpeg is not installed or cannot help.
     """
+    from lightning_n2m.audio.io import probe  # imports torch
+
     head = audio[:12] if isinstance(audio, bytes) else _head(audio)
     if head[:4] == b"RIFF":
         with io.BytesIO(audio) if isinstance(audio, bytes) else open(audio, "rb") as file:

@@ -89,4 +89,5 @@ def test_ctrl_c_during_a_validation_saves_and_leaves_no_other_file(shards: Path,
         "config.yaml",
         "last.ckpt",
         "best.ckpt",
+        "hparams.yaml",
     }

@@ -41,7 +41,7 @@ SONG = Path("/uploads/my song.wav")
         ({"mode": "continue", "recording": SONG, "extend": 0.0}, "extend is 0"),
         ({"mode": "repair", "recording": SONG}, "No region is marked"),
         ({"mode": "vary", "recording": SONG, "strength": 2}, "strength is 2"),
-        ({"adapters": ("style",)}, "no adapter 'style'; start the page with --adapters.style FOLDER"),
+        ({"adapters": ("style",)}, "no adapter 'style'; start the playground with --adapters.style"),
         ({"route": "../x"}, "no route '../x'; give spectrogram or waveform"),
     ],
 )

@@ -123,7 +123,12 @@ def test_a_slow_answer_is_given_up(server: FileServer, monkeypatch: pytest.Monke
 
 def test_a_silent_server_is_given_up(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "TIMEOUT", 0.1)
-    server.answer = lambda handler: bool(http_client.time.sleep(0.3)) or True
+
+    def answer_late(handler: object) -> bool:
+        http_client.time.sleep(0.3)
+        return True
+
+    server.answer = answer_late
     with pytest.raises(Unreachable, match="cannot be reached"), open_url(f"{server.url}/x"):
         pass
 

@@ -64,7 +64,11 @@ def stage(*auxiliary: FeatureLoss, **options: Any) -> WaveformGenerator:
         auxiliary=auxiliary,
         **options,
     )
-    built.log = lambda *args, **kwargs: None  # type: ignore[method-assign, assignment]
+
+    def discard(*args: Any, **kwargs: Any) -> None:
+        pass
+
+    built.log = discard  # type: ignore[method-assign, assignment]
     return built
 
 
