@@ -24,6 +24,12 @@ VARY     =
 SECTIONS =
 # Processors with AMX or AVX512-BF16 are several times faster in 16 bits, all others slower.
 PRECISION = $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo bf16-mixed || echo 32-true)
+# What `make starter` trains on: cpu, or gpu for one CUDA device, with four times as many clips in a batch and the same number of steps.
+DEVICE = cpu
+BATCH  = $$((4 * $$(sed -n 's/^ *batch_size: //p' $<)))
+GPU    = -c configs/trainer/one_gpu.yaml --data.batch_size $(BATCH)
+$(if $(filter-out cpu gpu,$(DEVICE)),$(error DEVICE is $(DEVICE); give cpu or gpu))
+FIT    = fit -c $<$(if $(filter gpu,$(DEVICE)), $(GPU))
 # Allocator settings for training on a CPU; the file explains them.
 CPU_ENV = env $$(grep -v '^\#' configs/trainer/cpu.env)
 # Not ?=, which would take the SECONDS variable of a surrounding bash.
@@ -121,15 +127,15 @@ tensorboard: $(STAMP) ## curves and samples of the starter's training: [BUILD=bu
 
 install: $(STAMP) ## set up .venv only
 
-starter: $(STAGES:%=starter-%) ## corpus, shards, labels, all stages, pretrained/: [BUILD=build/starter] [PIECES=1600]
+starter: $(STAGES:%=starter-%) ## corpus, shards, labels, all stages, pretrained/: [BUILD=build/starter] [PIECES=1600] [DEVICE=cpu|gpu]
 	@echo 'pretrained/ holds the new weights: make music PROMPT="..." uses them.'
 
 # One stage: make starter-STAGE. Finished steps are not repeated; to repeat one, remove its file under BUILD.
 $(STAGES:%=starter-%): starter-%: $(BUILD)/runs/%/exported
 
 $(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/%.yaml $(BUILD)/labels/report.md
-	$(CPU_ENV) $(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
-		--trainer.precision $(PRECISION) --ckpt_path last
+	$(CPU_ENV) $(RUN) -m lightning_n2m $(FIT) --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
+		$(if $(filter gpu,$(DEVICE)),--data.num_workers 8,--trainer.precision $(PRECISION)) --ckpt_path last
 	$(RUN) -m lightning_n2m export $(@D) pretrained/$*
 	@touch $@
 
@@ -146,7 +152,7 @@ $(BUILD)/vocabulary.parquet: $(BUILD)/manifest.jsonl
 		$(if $(MUSICCAPS),--musiccaps $(MUSICCAPS))
 
 $(BUILD)/runs/mulan/exported: configs/starter/mulan.yaml $(BUILD)/shards/index.json
-	$(RUN) -m lightning_n2m fit -c $< --data.shards $(BUILD)/shards --data.features $(BUILD)/features \
+	$(RUN) -m lightning_n2m $(FIT) --data.shards $(BUILD)/shards --data.features $(BUILD)/features \
 		--trainer.default_root_dir $(@D) --ckpt_path last \
 		--model.audio.precision $(if $(filter bf16%,$(PRECISION)),bfloat16,float32)
 	$(RUN) -m lightning_n2m export $(@D) pretrained/mulan

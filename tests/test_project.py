@@ -110,6 +110,35 @@ def test_music_passes_its_variables_on(make):
     assert "SECONDS=" in arguments, "a shell that counts SECONDS must not inherit them"
 
 
+def starter_commands(make, *arguments: str) -> dict[str, list[str]]:
+    """Options of each `fit` of `make starter`, by recipe, from a dry run on an empty folder."""
+    run = make("-n", "starter", "BUILD=build/none", *arguments)
+    assert run.returncode == 0, run.stderr
+    commands = [line.split() for line in run.stdout.replace("\\\n", " ").splitlines() if " fit -c " in line]
+    return {Path(command[command.index("-c") + 1]).stem: command for command in commands}
+
+
+def test_the_starter_trains_on_a_gpu_with_larger_batches(make):
+    on_cpu, on_gpu = starter_commands(make), starter_commands(make, "DEVICE=gpu")
+    assert len(on_cpu) == 6
+    assert on_cpu.keys() == on_gpu.keys()
+    for recipe, command in on_gpu.items():
+        assert "configs/trainer/one_gpu.yaml" in command
+        assert "configs/trainer/one_gpu.yaml" not in on_cpu[recipe]
+        # The shell computes the batch.
+        line = " ".join(command)
+        expression = line[line.index("--data.batch_size ") :].removeprefix("--data.batch_size ").split(" --")[0]
+        batch = subprocess.run(["bash", "-c", f"echo {expression}"], cwd=ROOT, capture_output=True, text=True)
+        config = yaml.safe_load((ROOT / f"configs/starter/{recipe}.yaml").read_text())
+        assert int(batch.stdout) == 4 * config["data"]["init_args"]["batch_size"]
+
+
+def test_an_unknown_device_is_a_one_line_error(make):
+    run = make("-n", "starter", "BUILD=build/none", "DEVICE=tpu")
+    assert run.returncode == 2
+    assert "DEVICE is tpu; give cpu or gpu" in run.stderr
+
+
 def test_seconds_of_the_surrounding_shell_are_ignored(make):
     assert "--model.seconds=30" in arguments_of(make("music", "PROMPT=a", SECONDS="99"))
 
