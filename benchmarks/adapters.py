@@ -20,7 +20,8 @@ from benchmarks.result import Result
 from lightning_n2m.networks.adapters import AdapterSettings, attach
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage, read_config
+from lightning_n2m.stages.bundle import read_config
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.training_cost import step_cost
 from lightning_n2m.yaml_reader import read_yaml
 

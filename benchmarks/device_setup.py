@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
+from lightning_n2m.stages.stage_config import build_stage
 
 ROOT = Path(__file__).parents[1]
 STAGES = (

@@ -30,8 +30,8 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.device_setup import ROOT, STAGES, Inputs, build, median_seconds, random_inputs, stage_config
 from benchmarks.table4 import sampling_time
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.sharding import shard
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.training_cost import step_cost
 from lightning_n2m.storage import write_atomic
 

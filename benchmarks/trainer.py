@@ -26,7 +26,7 @@ from lightning_n2m.callbacks.ema import Ema
 from lightning_n2m.callbacks.train_metrics import TrainMetrics
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
+from lightning_n2m.stages.stage_config import build_stage
 
 RECIPE = Path(__file__).parents[1] / "configs" / "starter" / "super_resolution.yaml"
 CLIPS, STEPS, WARMUP, ROUNDS = 8, 9, 2, 3

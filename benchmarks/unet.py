@@ -181,7 +181,7 @@ def _beside_matmul(recipe: str, clips: int | None) -> Result:
 
 
 def _of_recipe(config: dict[str, Any], clips: int | None) -> Settings:
-    from lightning_n2m.stages.bundle import build_stage
+    from lightning_n2m.stages.stage_config import build_stage
 
     stage = config["model"]["init_args"]
     network = stage["network"]["init_args"]

@@ -11,8 +11,8 @@ from lightning_n2m.conditioning.text import TextEncoder
 from lightning_n2m.conditioning.text_models import encoder_size
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.sharding import UNITS
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.training_cost import ActivationMemory, step_cost
 
 # Peak of dense 16-bit matrix operations in 10^12 per second, and memory in 10^9 bytes, as the makers publish.

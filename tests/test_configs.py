@@ -13,7 +13,8 @@ from lightning_n2m.cli.main import main
 from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.mulan.bundle import build_towers
 from lightning_n2m.networks.conditions import Conditions
-from lightning_n2m.stages.bundle import build_stage, read_config
+from lightning_n2m.stages.bundle import read_config
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.teacher import check_teacher
 from tests.paths import ROOT
 

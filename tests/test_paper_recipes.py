@@ -10,7 +10,7 @@ import yaml
 
 from lightning_n2m.diffusion.steps import STEP_LISTS
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.conftest import STAGES
 from tests.paths import ROOT
 

@@ -38,8 +38,10 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
 from lightning_n2m.evaluation.sample_metrics import TaggerMetrics
 from lightning_n2m.networks.adapters import AdapterSettings
+from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.adapters import train_adapter
-from lightning_n2m.stages.bundle import LAST, begin_with
+from lightning_n2m.stages.bundle import LAST, begin_with, read_config
+from lightning_n2m.stages.stage_config import adopt_function
 from lightning_n2m.storage import join, locate, make_folder, write_atomic
 
 # The option `--samples.evaluate` finds imported classes by their names alone.
@@ -153,6 +155,8 @@ class StageCli(LightningCLI):
         options.weights_only = True  # A checkpoint holds tensors; one that contains code is refused.
         if options.adapter is not None and options.weights is None:
             raise InputError("--adapter needs --weights, the folder of the stage that it adapts; add it.")
+        if options.adapter is not None and not self.parse_only:
+            adopt_function(options.model, read_config(find_stage_folder(options.weights)))
         if options.weights is not None and self.subcommand != "fit" and options.adapter is None:
             # The config of a run names the weights that it started from; its checkpoint replaces them.
             if options.ckpt_path is None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningModule
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from lightning_n2m.stages.bundle_weights import (
     shapes_of,
     store,
 )
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.storage import remove_partial_files, write_atomic
 from lightning_n2m.yaml_reader import parse_yaml, read_text
 
@@ -237,23 +237,6 @@ def read_document(folder: Path) -> tuple[Mapping[Any, Any], str | None]:
 def _identifier(text: str) -> str | None:
     match = _IDENTIFIER.match(text)
     return match[1] if match else None
-
-
-def build_stage(config: dict[str, Any]) -> Stage:
-    """Instantiate the stage that a config describes.
-
-    Args:
-        config: The ``model`` section; one that comes from a stranger has been through `read_config`.
-
-    Raises:
-        InputError: if the config names unknown classes or keys.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Stage, "model")
-    try:
-        return parser.instantiate(parser.parse_object({"model": config}))["model"]
-    except (ArgumentError, TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
-        raise InputError(f"The stage's config is not valid: {' '.join(str(error).split())}") from error
 
 
 def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.data.prompts import Prompts
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, Interrupted
-from lightning_n2m.stages.bundle import build_stage
 from lightning_n2m.stages.result import GeneratedClip
+from lightning_n2m.stages.stage_config import build_stage
 from tests.stages.test_bundle import CONFIG
 
 

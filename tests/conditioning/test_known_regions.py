@@ -66,7 +66,8 @@ def test_settings_out_of_range_are_refused() -> None:
 def test_the_starters_edit_recipe_starts_as_the_generator_to_the_bit() -> None:
     """The recipe of fine-tuning, with --weights of the generator, gives the generator's own output."""
     from lightning_n2m.networks.conditions import Conditions
-    from lightning_n2m.stages.bundle import begin_with, build_stage, load_stage
+    from lightning_n2m.stages.bundle import begin_with, load_stage
+    from lightning_n2m.stages.stage_config import build_stage
     from lightning_n2m.yaml_reader import read_yaml
 
     folder = ROOT / "pretrained" / "spectrogram_generator"

@@ -24,7 +24,8 @@ from lightning_n2m.remote.hub import HubPlace, HubSource
 from lightning_n2m.remote.sources import split_pin
 from lightning_n2m.stages.adapters import AdapterInfo, add_adapters, hash_weights, write_adapter
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage, load_stage, read_config, write_bundle
+from lightning_n2m.stages.bundle import load_stage, read_config, write_bundle
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.fuzzing import Reader
 from tests.paths import ROOT
 from tests.remote.servers import FileServer, HubServer, running

@@ -29,8 +29,9 @@ from lightning_n2m.data.prompts import Prompts
 from lightning_n2m.data.schema import Captions, read_captions, read_index
 from lightning_n2m.data.shard_reader import find_shards, read_shard
 from lightning_n2m.evaluation.metric import MetricValue, read_metrics, write_metrics
-from lightning_n2m.stages.bundle import build_stage, load_stage, read_config
+from lightning_n2m.stages.bundle import load_stage, read_config
 from lightning_n2m.stages.bundle_weights import read_checkpoint
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.fuzz_features import feature_readers
 from tests.integration.fuzzing import Reader
 from tests.paths import CLIPS, ROOT

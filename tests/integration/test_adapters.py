@@ -11,7 +11,7 @@ import yaml
 from lightning_n2m.cli.main import main
 from lightning_n2m.errors import InputError
 from lightning_n2m.stages.adapters import add_adapters, read_adapter
-from lightning_n2m.stages.bundle import load_stage
+from lightning_n2m.stages.bundle import load_stage, read_config
 from lightning_n2m.stages.bundle_weights import hash_weights
 from lightning_n2m.stages.stage_run import AdapterRun, StageRun
 from tests.integration.conftest import ROOT, fit
@@ -63,6 +63,18 @@ def test_the_checkpoint_holds_the_adapter_alone(run: Path, base: Path) -> None:
     assert (run / "checkpoints" / "last.ckpt").stat().st_size < 0.8 * (
         base / "weights.safetensors"
     ).stat().st_size * 4
+
+
+def test_the_network_is_that_of_the_base_whatever_the_recipe_says(
+    base: Path, shards: Path, tmp_path: Path
+) -> None:
+    other = ("--model.network.resample_kernel=kernel_size", "--model.network.equal_phases=false")
+    fit(STAGE, shards, tmp_path / "run", *adapter_options(base), *other, "--trainer.max_steps=1")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["model"]["init_args"]["network"] == read_config(base)["init_args"]["network"]
+    assert config["trainer"]["max_steps"] == 1
+    main(["export", str(tmp_path / "run"), str(tmp_path / "adapter")])
+    add_adapters(load_stage(base), [(tmp_path / "adapter", 1.0)])
 
 
 def test_a_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(

@@ -12,8 +12,9 @@ import torch
 from lightning_n2m.cli.lightning_cli import run_cli
 from lightning_n2m.cli.main import main
 from lightning_n2m.seeding import PerSampleGenerator
-from lightning_n2m.stages.bundle import LAST, build_stage, load_stage, read_config, write_bundle
+from lightning_n2m.stages.bundle import LAST, load_stage, read_config, write_bundle
 from lightning_n2m.stages.bundle_weights import hash_weights
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.conftest import ROOT, STAGES, tiny
 from tests.integration.ranks import launch
 from tests.integration.test_ddp import DDP, assert_same, weights

@@ -15,7 +15,8 @@ from lightning_n2m.data.shard_reader import find_shards
 from lightning_n2m.data.text_batch import TextBatch
 from lightning_n2m.data.training_stream import FixedClips
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage, read_config
+from lightning_n2m.stages.bundle import read_config
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.conftest import STAGES
 
 STEPS = 150

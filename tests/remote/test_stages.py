@@ -12,7 +12,8 @@ from lightning_n2m import from_pretrained
 from lightning_n2m.cli.export import export
 from lightning_n2m.errors import InputError
 from lightning_n2m.mulan.loading import load_joint
-from lightning_n2m.stages.bundle import begin_with, build_stage, load_stage, read_config, save_stage
+from lightning_n2m.stages.bundle import begin_with, load_stage, read_config, save_stage
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.stage_run import StageRun
 from tests.paths import ROOT
 from tests.remote.servers import FileServer, HubServer, running

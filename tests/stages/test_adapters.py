@@ -23,8 +23,9 @@ from lightning_n2m.stages.adapters import (
     write_adapter,
 )
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage, load_stage, write_bundle
+from lightning_n2m.stages.bundle import load_stage, write_bundle
 from lightning_n2m.stages.bundle_weights import WEIGHTS, hash_weights
+from lightning_n2m.stages.stage_config import build_stage
 from tests.stages.test_bundle import CONFIG
 
 SETTINGS = AdapterSettings("dora", rank=2, alpha=4.0, layers=["blocks_*"])

@@ -17,7 +17,6 @@ from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.number_embedding import NUMBERS
 from lightning_n2m.stages.bundle import (
     begin_with,
-    build_stage,
     load_stage,
     read_bundle,
     read_config,
@@ -25,6 +24,7 @@ from lightning_n2m.stages.bundle import (
     write_bundle,
 )
 from lightning_n2m.stages.bundle_weights import WEIGHTS
+from lightning_n2m.stages.stage_config import build_stage
 from tests.paths import ROOT
 
 CONFIG: dict[str, Any] = {

@@ -16,7 +16,7 @@ from lightning_n2m.networks import convolution
 from lightning_n2m.networks.convolution import Conv
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import build_stage
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.stages.training_cost import AllocatedBytes, MetaAutocast, step_cost
 from tests.integration.conftest import STAGES
 from tests.paths import ROOT
