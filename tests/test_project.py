@@ -127,7 +127,7 @@ def test_the_starter_trains_on_a_gpu_with_larger_batches(make):
         assert "configs/trainer/one_gpu.yaml" not in on_cpu[recipe]
         # The shell computes the batch.
         line = " ".join(command)
-        expression = line[line.index("--data.batch_size ") :].removeprefix("--data.batch_size ").split(" --")[0]
+        expression = line.split("--data.batch_size ")[1].split(" --")[0]
         batch = subprocess.run(["bash", "-c", f"echo {expression}"], cwd=ROOT, capture_output=True, text=True)
         config = yaml.safe_load((ROOT / f"configs/starter/{recipe}.yaml").read_text())
         assert int(batch.stdout) == 4 * config["data"]["init_args"]["batch_size"]
