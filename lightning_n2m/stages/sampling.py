@@ -208,53 +208,27 @@ class DiffusionModule(LightningModule):
                 is below 1 and the stage has no stacked waveform.
         """
         length = round(seconds * self.output_rate)
-        conditions = Conditions()
-        if self.conditioner is not None:
-            if signal is None:
-                raise InputError(
-                    f"{type(self).__name__} refines a signal; give it the output of the previous stage."
-                )
-            level, schedule = self.sampling.conditioning_noise, self.objective.schedule
-            conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
-        if known is not None and self.network.known is not None:
-            regions = known_input(known.x0.expand(len(rng), -1, -1), known.mask)
-            conditions = dataclasses.replace(conditions, known=regions)
+        self._check_options(negative, known)
+        conditions = self._signal_conditions(len(rng), length, rng, signal, known)
         if self.text is not None:
             conditions = self.with_text(conditions, captions)
-            if negative and self.sampling.method == "few":
-                raise InputError(
-                    f"A negative prompt needs two branches of guidance, and this {type(self).__name__} is "
-                    "distilled into one; leave it out, or use its teacher."
-                )
         if self.network.number_names:
             values = [numbers_of_prompt(caption) for caption in captions] if numbers is None else numbers
             conditions = self.with_numbers(conditions, to_batch(values, self.device), length)
         # The unconditional branch of guidance lacks text and numbers and has all else.
         unconditional = conditions.drop_text().drop_numbers()
         if self.text is not None and negative:
-            if self._weak:
-                raise InputError(
-                    "A negative prompt and a weak stage both replace the unconditional branch of guidance; "
-                    "leave one of them out."
-                )
             unconditional = self.with_text(unconditional, [negative] * len(captions))
         if known is not None and known.corrections:
-            if self.sampling.method == "few":
-                raise InputError(
-                    f"Corrections need an estimate of the data, and this {type(self).__name__} is distilled "
-                    "into few steps; set data.corrections to 0, or use its teacher."
-                )
             conditions = conditions.outside_inference_mode()
             unconditional = unconditional.outside_inference_mode()
         steps, schedule = self.sampling, self.objective.schedule
-        x = rng.normal(self.network.channels, length)
-        x = self.starting_point(x, conditions)
+        x = self.starting_point(rng.normal(self.network.channels, length), conditions)
         start_time = steps.start_time
         if known is not None and known.strength < 1:
             x, start_time = known.starting_point(x, schedule), known.strength
-        denoise = functools.partial(self._denoise, conditions=conditions, unconditional=unconditional)
         x0 = sample(
-            denoise,
+            functools.partial(self._denoise, conditions=conditions, unconditional=unconditional),
             x,
             schedule,
             step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule) * start_time,
@@ -266,6 +240,47 @@ class DiffusionModule(LightningModule):
         )
         output = restore(x0 / self.scale, self.emphasis)
         return output if signal is None else self._project_onto_condition(output, signal)
+
+    def _check_options(self, negative: str, known: Known | None) -> None:
+        """Refuse what a distilled stage cannot do, and two replacements of the unconditional branch."""
+        is_distilled = self.sampling.method == "few"
+        if self.text is not None and negative:
+            if is_distilled:
+                raise InputError(
+                    f"A negative prompt needs two branches of guidance, and this {type(self).__name__} is "
+                    "distilled into one; leave it out, or use its teacher."
+                )
+            if self._weak:
+                raise InputError(
+                    "A negative prompt and a weak stage both replace the unconditional branch of guidance; "
+                    "leave one of them out."
+                )
+        if known is not None and known.corrections and is_distilled:
+            raise InputError(
+                f"Corrections need an estimate of the data, and this {type(self).__name__} is distilled "
+                "into few steps; set data.corrections to 0, or use its teacher."
+            )
+
+    def _signal_conditions(
+        self, clips: int, length: int, rng: PerSampleGenerator, signal: Tensor | None, known: Known | None
+    ) -> Conditions:
+        """The low-fidelity signal and the known part of the output, where the stage has them.
+
+        Raises:
+            InputError: if the stage refines a signal and none was given.
+        """
+        conditions = Conditions()
+        if self.conditioner is not None:
+            if signal is None:
+                raise InputError(
+                    f"{type(self).__name__} refines a signal; give it the output of the previous stage."
+                )
+            level, schedule = self.sampling.conditioning_noise, self.objective.schedule
+            conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
+        if known is not None and self.network.known is not None:
+            regions = known_input(known.x0.expand(clips, -1, -1), known.mask)
+            conditions = dataclasses.replace(conditions, known=regions)
+        return conditions
 
     def starting_point(self, noise: Tensor, conditions: Conditions) -> Tensor:
         """Where sampling starts: noise, or the stacked waveform noised to the start time.
