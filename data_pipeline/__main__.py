@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import itertools
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from data_pipeline.progress import heartbeat
 from lightning_n2m.errors import InputError, printable
 
 # Commands in the order of a first run. Each is the function of its name in the module of its name, and
@@ -38,18 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _normalized(sys.argv[1:] if arguments is None else arguments)
     commands = options[:1] if options and options[0] in COMMANDS else COMMANDS
-    functions = {name: _function(name) for name in commands}
     from jsonargparse import ArgumentError, auto_cli
 
     message = ""
     try:
-        auto_cli(
-            functions,
-            args=options,
-            prog="python -m data_pipeline",
-            exit_on_error=False,
-            as_positional=False,
-        )
+        with heartbeat(" ".join(options[:1])) if len(commands) == 1 else contextlib.nullcontext():
+            auto_cli(
+                {name: _function(name) for name in commands},
+                args=options,
+                prog="python -m data_pipeline",
+                exit_on_error=False,
+                as_positional=False,
+            )
     except InputError as error:
         message = str(error)
     except ArgumentError as error:

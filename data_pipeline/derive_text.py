@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,8 @@ def derive_text(
     print(f"{folder} holds the vectors of {len(captions)} captions, {new} of them new, by {encoder.model}.")
     if orders is None:
         print("Tags in random order are not among them; set data.tag_orders in the recipe to include them.")
-    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shards} --data.text_vectors {name}")
+    options = shlex.join(["-c", str(recipe), "--data.shards", str(shards), "--data.text_vectors", name])
+    print(f"Next: python -m lightning_n2m fit {options}")
 
 
 def _read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from data_pipeline.captions.vocabulary.table import read_texts
@@ -58,5 +59,6 @@ def embed(
         embed_captions(embeddings, part, workers, engine)
     name = printable(embeddings.name)
     print(f"{output} holds the vectors of {total} clips in {len(units)} shards, by {name}.")
-    given = vocabulary or "VOCABULARY"
-    print(f"Next: python -m data_pipeline label --shards {shards} --embeddings {output} --vocabulary {given}")
+    folders = shlex.join(["--shards", str(shards), "--embeddings", str(output)])
+    given = shlex.quote(str(vocabulary or "VOCABULARY"))
+    print(f"Next: python -m data_pipeline label {folders} --vocabulary {given}")

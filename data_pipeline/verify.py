@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_
+import shlex
 import sys
 from array import array
 from functools import partial
@@ -78,7 +79,7 @@ def verify(shards: str, workers: int | None = None, engine: Engine = "local", js
         )
         if not problems:
             recipe = "configs/starter/spectrogram_generator.yaml"
-            print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {folder}")
+            print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shlex.quote(str(folder))}")
     if problems:
         first = problems[0]
         raise InputError(

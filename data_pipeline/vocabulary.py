@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def vocabulary(
     print(f"{output} holds " + ", ".join(f"{count} {name}" for name, count in counts.items()) + " captions.")
     print(
         "Next: python -m data_pipeline embed --shards SHARDS --joint pretrained/mulan --output embeddings "
-        f"--vocabulary {output}"
+        f"--vocabulary {shlex.quote(str(output))}"
     )
 
 

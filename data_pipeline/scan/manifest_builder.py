@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,6 +34,7 @@ class Summary:
     """Numbers of a finished scan.
 
     Args:
+        minimum_seconds: Shorter tracks were rejected.
         tracks: Tracks in the manifest.
         seconds: Their length.
         reasons: Rejected files by reason.
@@ -43,6 +45,7 @@ class Summary:
         examples: The first keys of these.
     """
 
+    minimum_seconds: float = 0.0
     tracks: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -101,7 +104,7 @@ def build_manifest(
     check_source(source)
     if annotations:
         annotations.check()
-    root, summary = root_of(source), Summary()
+    root, summary = root_of(source), Summary(minimum_seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
     with closing(ScanDatabase(database_path(output))) as database:
         for file in walk(source, summary.others, annotations.path if annotations else None):
@@ -184,6 +187,8 @@ def report_lines(summary: Summary, output: Path, annotations: Annotations | None
         f"rejected: {counts(summary.reasons)}"
         + (f" (reasons in {output.with_name(REJECTED)})." if summary.reasons else ".")
     )
+    if summary.reasons["too short"]:
+        yield f"Too short are files below --minimum_seconds {summary.minimum_seconds:g}."
     if summary.others:
         yield f"Skipped, as they are not audio: {_counted(summary.others)}."
     if summary.notes:
@@ -208,7 +213,8 @@ def print_summary(summary: Summary, output: Path, annotations: Annotations | Non
     for line in report_lines(summary, output, annotations):
         print(printable(line))
     if summary.tracks:
-        print(printable(f"Next: python -m data_pipeline shard --manifest {output} --output shards"))
+        manifest = shlex.quote(str(output))
+        print(printable(f"Next: python -m data_pipeline shard --manifest {manifest} --output shards"))
 
 
 def _counted(counter: Counter[str], unit: str = "") -> str:

@@ -14,7 +14,7 @@ from data_pipeline.scan.sidecar import read_sidecars
 from data_pipeline.scan.tags import read_tags
 from data_pipeline.scan.track import Rejected, Track, identity
 from lightning_n2m.audio import ffmpeg
-from lightning_n2m.audio.decoders import NATIVE, SNDFILE, choose_decoder, decoded
+from lightning_n2m.audio.decoders import NATIVE, SNDFILE, choose_decoder, decoded, silent_stderr
 from lightning_n2m.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def _native_error(audio: Path | bytes) -> InputError:
     from lightning_n2m.audio import io
 
     try:
-        io.probe(audio)
+        with silent_stderr():
+            io.probe(audio)
     except InputError as error:
         return error
     return InputError("It cannot be read.")

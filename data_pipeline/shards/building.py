@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -188,4 +189,9 @@ def _finish(
             "--validation 0.2 --test 0.2."
         )
     print(f"{join(folder, INDEX)} is ready; rejected tracks: {tracks.counts(reasons)}.")
-    print(f"Next: python -m data_pipeline verify --shards {folder}")
+    if reasons["too short"]:
+        print(
+            f"Too short are tracks below --clip_seconds {cutting.seconds:g}; to keep them, shard into a new "
+            "folder with shorter clips."
+        )
+    print(f"Next: python -m data_pipeline verify --shards {shlex.quote(str(folder))}")

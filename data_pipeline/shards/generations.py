@@ -186,11 +186,20 @@ def _read_plan(folder: Location, settings: dict[str, Any]) -> list[str]:
         raise InputError(f"{path} is damaged (it is not an object); give another --output.")
     tracks = stored.pop(_TRACKS, [])
     if different := sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key)):
+        options = _options(stored, [key for key in different if key in settings])
         raise InputError(
             f"{folder} holds shards made with other {' and '.join(map(ascii, different))}; "
-            "give another --output, or delete the folder."
+            f"to extend it, give {options}; otherwise give another --output, or delete the "
+            "folder."
         )
     return [tracks] if isinstance(tracks, str) else list(tracks)
+
+
+def _options(stored: dict[str, Any], keys: list[str]) -> str:
+    """The options of `shard` that these settings were given by; ASCII, as they may come from a stranger."""
+    texts = {key: json.dumps(stored[key])[:40] for key in keys if stored.get(key) is not None}
+    options = [f"--{key} {texts[key]}" if key in texts else f"no --{key}" for key in keys]
+    return " ".join(options) or "the version of the program that built it"
 
 
 def _read_generations(folder: Location, count: int) -> list[Generation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
@@ -25,6 +26,7 @@ NATIVE = frozenset((
     ".paf", ".ircam", ".sf", ".sds", ".xi", ".8svx", ".svx", ".16sv", ".iff", ".mat4", ".mat5", ".sd2",
     ".gsm", ".vox",
 ))  # fmt: skip
+_STDERR = threading.RLock()  # Two threads that redirect standard error at once would not restore it.
 _GAPLESS = 9216  # Samples of an encoder's delay and padding, at most.
 
 
@@ -70,14 +72,22 @@ def _without_decoder_messages() -> Iterator[None]:
     if parent_process() is None:
         yield
         return
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with silent_stderr():
         yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Drop what libraries in C, such as libmpg123, write to standard error."""
+    with _STDERR:
+        before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            os.close(nowhere)
 
 
 def choose_decoder(audio: Path | bytes, suffix: str) -> str:
@@ -98,7 +108,8 @@ def choose_decoder(audio: Path | bytes, suffix: str) -> str:
             if true_length(file):
                 return WAV_HEADER
     try:
-        info = probe(audio)
+        with silent_stderr():
+            info = probe(audio)
     except InputError:
         return ffmpeg.DECODER
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and suffix not in (".aac", ".adts")):

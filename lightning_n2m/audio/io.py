@@ -24,6 +24,8 @@ from lightning_n2m.storage import write_atomic
 # What libsndfile reports for a FLAC file without a length in its header (written to a pipe).
 UNKNOWN_LENGTH = 2**63 - 1
 
+_NO_FRAMES = 7  # SFE_BAD_FILE
+
 Source = str | Path | bytes | BinaryIO
 
 
@@ -77,7 +79,7 @@ def _open(source: Source, kind: type[soundfile.SoundFile] = soundfile.SoundFile)
             file = kind(os.fsencode(source) if isinstance(source, str | Path) else source)
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise InputError(
-            f"{name} cannot be read as audio ({error}); give WAV, FLAC, Ogg, Opus or MP3."
+            f"{name} cannot be read as audio ({_reason(error)}); give WAV, FLAC, Ogg, Opus or MP3."
         ) from error
     if file.frames == UNKNOWN_LENGTH:
         file.close()
@@ -85,6 +87,14 @@ def _open(source: Source, kind: type[soundfile.SoundFile] = soundfile.SoundFile)
             f"The header of {name} has no length; encode it again with 'flac' or 'ffmpeg', to a file."
         )
     return file
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile states, without the name of the file, which the message already has."""
+    if not isinstance(error, soundfile.LibsndfileError):
+        return str(error)
+    # libsndfile states that the file does not exist where libmpg123 finds no frame.
+    return "it holds no MP3 frames" if error.code == _NO_FRAMES else error.error_string.rstrip(".")
 
 
 def probe(source: Source) -> AudioInfo:

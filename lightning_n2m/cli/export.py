@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,7 @@ def export(args: Sequence[str]) -> None:
     if save is save_stage:
         _print_next_stage(bundle, str(config["class_path"]))
     else:
-        print(f"Next: n2m-data embed --joint {bundle} --shards SHARDS --output EMBEDDINGS")
+        print(f"Next: n2m-data embed --joint {shlex.quote(str(bundle))} --shards SHARDS --output EMBEDDINGS")
 
 
 def _card_facts(options: argparse.Namespace, run: Path) -> CardFacts:
@@ -121,7 +122,7 @@ def _role(class_path: str) -> tuple[str, str]:
 
 def _print_next_stage(bundle: Path, class_path: str) -> None:
     role, route = _role(class_path)
-    command = f"n2m predict -c configs/cascade/{route}.yaml --model.{role}.folder {bundle}"
+    command = f"n2m predict -c configs/cascade/{route}.yaml --model.{role}.folder {shlex.quote(str(bundle))}"
     print(f"Next: {command} --data.prompt TEXT")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -129,8 +130,8 @@ def summary(trainer: Trainer, model: LightningModule) -> str:
     else:
         lines.append(f"Validation loss: {', '.join(losses) if losses else 'not measured'}.")
     lines.append(f"The run lies in {root}: {LAST} (averaged weights), config.yaml, curves.")
-    lines.append(f"Next: python -m lightning_n2m export {root} OUT_FOLDER")
-    lines.append(f"      tensorboard --logdir {root}")
+    lines.append(f"Next: python -m lightning_n2m export {shlex.quote(root)} OUT_FOLDER")
+    lines.append(f"      tensorboard --logdir {shlex.quote(root)}")
     return "\n".join(lines)
 
 

@@ -54,6 +54,7 @@ what to generate:
   --model.seconds S       length of each clip                                 (default: 30)
   --model.seed N          seed of all noise                                    (default: 0)
   --model.negative TEXT   prompt to lead away from
+  --model.bpm N           tempo, and --model.key "D minor" the key; what the prompt names by default
 
 from a recording (any format; needs no prompt), or by a plan:
   --data.audio FILE       the recording to continue, repair or vary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tarfile
 from pathlib import Path
@@ -42,6 +43,22 @@ def test_each_kind_of_bad_file_is_left_out_and_named(
     said = capsys.readouterr().out
     assert "4 tracks" in said
     assert "1 duplicate, 1 silent, 1 too short, 3 unreadable" in said
+    assert "Too short are files below --minimum_seconds 20." in said
+
+
+def test_a_file_that_is_no_mp3_leaves_no_decoder_messages(
+    music: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (music / "broken.mp3").write_bytes(b"not really an mp3" * 50)
+    output = tmp_path / "my data/manifest.jsonl"
+    assert main(["manifest", "--source", str(music), "--workers", "1", "--output", str(output)]) == 0
+    (line,) = (tmp_path / "my data/rejected.jsonl").read_text().splitlines()
+    assert "broken.mp3 cannot be read as audio (it holds no MP3 frames)" in line
+    said = capfd.readouterr()
+    assert "Note:" not in said.err
+    # The next command can be copied although the folder has a space in its name.
+    next_command = said.out.splitlines()[-1].removeprefix("Next: ")
+    assert shlex.split(next_command)[4:6] == ["--manifest", str(output)]
 
 
 def test_workers_change_nothing(music: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_other_settings_are_refused(manifest: Path, shards: Path, capsys: pytest
     assert shard(manifest, shards, *SHORT[2:], "--clip-seconds", "5") == 2
     said = capsys.readouterr().err
     assert str(shards) in said
-    assert "clip_seconds" in said
+    assert "clip_seconds" in said and "to extend it, give --clip_seconds 8.0;" in said
     assert said.count("\n") == 1
     assert tree(shards) == before
 

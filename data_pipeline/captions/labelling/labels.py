@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -121,4 +122,4 @@ def print_summary(
         if folder:
             print(f"{kind}: {folder}")
     recipe = "configs/starter/spectrogram_generator.yaml"
-    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shards}")
+    print(f"Next: python -m lightning_n2m fit -c {recipe} --data.shards {shlex.quote(str(shards))}")
