@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline.progress import heartbeat
 from lightning_n2m.errors import InputError, printable
+from lightning_n2m.heartbeat import heartbeat
 
 # Commands in the order of a first run. Each is the function of its name in the module of its name, and
 # imported only when it runs, so that the help comes at once.
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     message = ""
     try:
-        with heartbeat(" ".join(options[:1])) if len(commands) == 1 else contextlib.nullcontext():
+        program = f"n2m-data {options[0]}" if len(commands) == 1 else ""
+        with heartbeat(program) if program else contextlib.nullcontext():
             auto_cli(
                 {name: _function(name) for name in commands},
                 args=options,

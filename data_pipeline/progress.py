@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from lightning_n2m import heartbeat
+
 _FIRST_SECONDS = 2.0  # Seconds before the first line of a log.
 _LINE_SECONDS = 15.0  # Seconds between two lines in a log.
-_LOADING_SECONDS = 1.5  # Seconds before a command that has not shown progress says that it is loading.
 _MAX_SECONDS = 1e9  # Longest time to the end that a date can show.
 
 
@@ -48,58 +49,6 @@ class _Counter:
         return f"{shown} {self.unit}/min, {end}"
 
 
-class _Heartbeat:
-    """Prints that a command still runs, while it shows no progress."""
-
-    def __init__(self, command: str) -> None:
-        self._command = command
-        self._last = time.monotonic()
-        self._quiet = 0  # Blocks of `progress` that run.
-        self._printed = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(min(_LOADING_SECONDS, _LINE_SECONDS) / 3):
-            limit = _LINE_SECONDS if self._printed else _LOADING_SECONDS
-            if not self._quiet and time.monotonic() - self._last >= limit:
-                doing = "working" if self._printed else "loading"
-                self.touch()
-                print(f"n2m-data {self._command}: {doing} ...", file=sys.stderr, flush=True)
-
-    def touch(self, change: int = 0) -> None:
-        """Count silence from now, and begin (1) or end (-1) a block that shows progress itself."""
-        self._last, self._printed = time.monotonic(), True
-        self._quiet += change
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-
-_heartbeat: _Heartbeat | None = None
-
-
-@contextmanager
-def heartbeat(command: str) -> Iterator[None]:
-    """Print a line on standard error while a command shows no progress: imports and closing can take long.
-
-    Args:
-        command: The command.
-    """
-    global _heartbeat
-    before, _heartbeat = _heartbeat, _Heartbeat(command)
-    _heartbeat.start()
-    try:
-        yield
-    finally:
-        _heartbeat.stop()
-        _heartbeat = before
-
-
 @contextmanager
 def progress(doing: str, total: int, unit: str, done: int = 0) -> Iterator[Report]:
     """Show progress on standard error while the block runs.
@@ -110,18 +59,12 @@ def progress(doing: str, total: int, unit: str, done: int = 0) -> Iterator[Repor
         unit: Unit of the amount, for instance ``clips``.
         done: Amount that an earlier run finished.
     """
-    beat = _heartbeat
-    if beat is not None:
-        beat.touch(1)  # Its lines would break the bar.
-    try:
+    with heartbeat.paused():
         counter = _Counter(total, unit, done)
         if sys.stderr.isatty():
             yield from _bar(doing, counter)
         else:
             yield from _lines(doing, counter)
-    finally:
-        if beat is not None:
-            beat.touch(-1)
 
 
 def _bar(doing: str, counter: _Counter) -> Iterator[Report]:

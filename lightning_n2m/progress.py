@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from lightning_n2m import heartbeat
 
 INTERVAL = 15.0  # seconds between two lines where there is no terminal
 _LONGEST = 1e9  # seconds to an end that a date can show
@@ -33,6 +36,7 @@ class SamplingProgress:
         self._measured: dict[int, float] = {}  # seconds of each stage for one batch
         self._began = self._stage_began = self._last_line = time.monotonic()
         self._bar: Progress | None = None
+        self._pause = ExitStack()
         if sys.stderr.isatty():
             columns = (
                 TextColumn("{task.description}"),
@@ -47,7 +51,10 @@ class SamplingProgress:
     def __enter__(self) -> SamplingProgress:
         """Show the bar."""
         if self._bar is not None:
+            self._pause.enter_context(heartbeat.paused())
             self._bar.start()
+        else:
+            heartbeat.set_line(self._repeated_line, INTERVAL)
         return self
 
     def __exit__(
@@ -59,6 +66,8 @@ class SamplingProgress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
+        self._pause.close()
+        heartbeat.set_line(None)
 
     def start_stage(self, stage: int) -> None:
         """Begin a stage of the current batch."""
@@ -96,9 +105,10 @@ class SamplingProgress:
 
     def _expected_work(self) -> list[float]:
         """Work of each stage: seconds where they are measured, scaled estimates elsewhere."""
-        estimated = sum(self.work[i] for i in self._measured)
-        rate = sum(self._measured.values()) / estimated if estimated > 0 else 1.0
-        return [self._measured.get(i, rate * work) for i, work in enumerate(self.work)]
+        measured = dict(self._measured)  # The heartbeat reads it in a thread of its own.
+        estimated = sum(self.work[i] for i in measured)
+        rate = sum(measured.values()) / estimated if estimated > 0 else 1.0
+        return [measured.get(i, rate * work) for i, work in enumerate(self.work)]
 
     def _end(self) -> str:
         fraction, elapsed = self.fraction(), time.monotonic() - self._began
@@ -109,9 +119,15 @@ class SamplingProgress:
         end = now + timedelta(seconds=min(elapsed * (1 / fraction - 1), _LONGEST))
         return f"ends {end:%H:%M:%S}" if end.date() == now.date() else f"ends {end:%d %b %H:%M}"
 
+    def _repeated_line(self) -> str:
+        """The line again, for a step that takes longer than the interval."""
+        self._last_line = time.monotonic()
+        return str(self)
+
     def _show(self) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.fraction(), state=str(self))
         elif time.monotonic() - self._last_line >= INTERVAL:
             self._last_line = time.monotonic()
             print(self, file=sys.stderr, flush=True)
+            heartbeat.line_printed()

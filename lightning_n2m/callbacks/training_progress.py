@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Timer
+
+from lightning_n2m import heartbeat
 
 WIDTH = 79  # columns of one line
 REFRESH = 0.2  # seconds between two updates on a terminal
@@ -34,6 +37,8 @@ class TrainingProgress(Callback):
         self._loss: float | None = None
         self._validation_loss: float | None = None
         self._timer: Timer | None = None
+        self._activity = ""
+        self._pause = ExitStack()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock at the step from which a run resumes."""
@@ -51,6 +56,10 @@ class TrainingProgress(Callback):
                 file=sys.stderr,
                 flush=True,
             )
+            if sys.stderr.isatty():
+                self._pause.enter_context(heartbeat.paused())
+            else:
+                heartbeat.set_line(self._repeated_line, self.interval)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,12 +90,14 @@ class TrainingProgress(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """End the line."""
         self._end_line()
+        self._end_heartbeat()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """End the line, so that an error message starts on a new one."""
         self._end_line()
+        self._end_heartbeat()
 
     def show(self, activity: str, is_new: bool = False) -> None:
         """Show the position and what the training does at present, if an update is due.
@@ -95,6 +106,7 @@ class TrainingProgress(Callback):
             activity: Speed, or a part of the training other than a step.
             is_new: It has just begun: a terminal shows it without delay.
         """
+        self._activity = activity
         is_due = self._is_due() or (is_new and sys.stderr.isatty())
         if not self.is_enabled or not self._start_time or not is_due:
             return
@@ -104,6 +116,12 @@ class TrainingProgress(Callback):
             print("\r" + line.ljust(WIDTH), end="", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
+            heartbeat.line_printed()
+
+    def _repeated_line(self) -> str:
+        """The line again, for a step or a validation batch that takes longer than the interval."""
+        self._last_time = time.monotonic()
+        return self.line(self._activity)
 
     def line(self, activity: str) -> str:
         """The line, at most 79 characters."""
@@ -150,6 +168,10 @@ class TrainingProgress(Callback):
         end = datetime.now() + timedelta(seconds=min(remaining, _LONGEST))
         # The name of a weekday is clear for the next six days only.
         return f"ends {end:%a %H:%M}" if remaining < 6 * 86_400 else f"ends {end:%d %b %Y}"
+
+    def _end_heartbeat(self) -> None:
+        self._pause.close()
+        heartbeat.set_line(None)
 
     def _end_line(self) -> None:
         if self.is_enabled and self._start_time and sys.stderr.isatty():

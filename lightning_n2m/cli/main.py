@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from lightning_n2m.cli.help import COMMANDS, OVERVIEW
 from lightning_n2m.errors import InputError, Interrupted, TrainingFailure, printable
+from lightning_n2m.heartbeat import INTERVAL, heartbeat
 from lightning_n2m.stages.bundle_config import trust_package
 
 _SLOW = ("fit", "validate", "test", "predict", "ablate", "plan")
@@ -69,8 +71,15 @@ def _dispatch(arguments: list[str], from_process: bool) -> None:
         print(COMMANDS[command], end="")
         return
     options = _take_trusted(["--help" if option == "--help_all" else option for option in options])
-    if from_process and command in _SLOW and os.environ.get("LOCAL_RANK", "0") == "0":
-        print(f"n2m {command}: loading ...", file=sys.stderr, flush=True)
+    with contextlib.ExitStack() as stack:
+        if from_process and os.environ.get("LOCAL_RANK", "0") == "0":
+            if command in _SLOW:
+                print(f"n2m {command}: loading ...", file=sys.stderr, flush=True)
+            stack.enter_context(heartbeat(f"n2m {command}", first=INTERVAL if command in _SLOW else None))
+        _run(command, options)
+
+
+def _run(command: str, options: list[str]) -> None:
     if command == "export":
         from lightning_n2m.cli.export import export
 

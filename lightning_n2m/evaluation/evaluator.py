@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import torch
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from lightning_n2m import heartbeat
 from lightning_n2m.audio.degradations import add_noise, white_noise
 from lightning_n2m.audio.io import read, to_mono, write
 from lightning_n2m.audio.resample import resample_file
@@ -114,6 +116,8 @@ class CascadeEvaluator:
         command = self.settings.command
         prefix = f"{self.cascade.route}{self.evaluation_set.metric_label}: "
         with Progress(disable=not self.cascade.progress) as bars:
+            if not sys.stderr.isatty():
+                heartbeat.set_line(lambda: _line(bars))
             data = self._data(excerpts, bars)
             result = MetricSuite(prefix, command)(data)
             for stage in (self.cascade.refiner, self.cascade.super_resolution):
@@ -299,6 +303,11 @@ class CascadeEvaluator:
         return evaluate_refiner(
             stage, clips, self.folder / "refiners" / name, embedders, self.cascade.seed, report
         )
+
+
+def _line(bars: Progress) -> str:
+    """The bars as one line of text."""
+    return ", ".join(f"{task.description} {task.completed:g}/{task.total or 0:g}" for task in bars.tasks)
 
 
 def _report(bars: Progress, task: TaskID, done: int, total: int) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
+from lightning_n2m import heartbeat
 from lightning_n2m.data.clip_decoder import ClipDecoder
 from lightning_n2m.data.data_loader import Loader
 from lightning_n2m.data.shard_reader import RawClip, ShardFile, find_shards
@@ -74,8 +75,12 @@ class PairDataModule(LightningDataModule):
             for split in (("train", "validation") if training else ("validation", "test"))
             for file in find_shards(self.folders, split)
         ]
+        done = 0
+        heartbeat.set_line(lambda: f"computing features: {done}/{len(files)} shards")
         for file in track(files, "computing features", transient=True):
             cached_features(self._tower, file, self.features)
+            done += 1
+        heartbeat.set_line(None)
 
     def _cached(self, split: str) -> list[CachedFeatures]:
         return [

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from data_pipeline import progress as module
-from data_pipeline.progress import heartbeat, progress
+from data_pipeline.progress import progress
 
 
 def test_a_log_gets_a_line_in_every_interval_even_if_no_unit_finishes(
@@ -42,27 +42,6 @@ def test_an_error_stops_the_lines(
         raise ValueError("stop")
     capsys.readouterr()
     time.sleep(0.1)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_command_that_shows_no_progress_says_that_it_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_LOADING_SECONDS", 0.05)
-    monkeypatch.setattr(module, "_LINE_SECONDS", 0.4)
-    with heartbeat("shard"):
-        time.sleep(0.25)
-        assert capsys.readouterr().err == "n2m-data shard: loading ...\n"
-        time.sleep(0.5)
-        assert capsys.readouterr().err == "n2m-data shard: working ...\n"
-        with progress("sharding", 1, "clips"):  # has lines of its own, of which the first is after 2 s
-            time.sleep(0.9)
-        assert capsys.readouterr().err == ""
-        time.sleep(0.6)
-        assert capsys.readouterr().err == "n2m-data shard: working ...\n"
-    with heartbeat("shard"):
-        pass
-    time.sleep(0.2)
     assert capsys.readouterr().err == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,6 +54,8 @@ class LocalWriter:
 
     def write(self, songs: Sequence[Song]) -> Iterator[tuple[int, str]]:
         """Answers in the order of the songs, a batch at a time."""
+        # transformers shows the tensors of a GGUF file by tqdm, which reads this when torch imports it.
+        os.environ.setdefault("TQDM_DISABLE", "1")
         import torch
 
         if self._model is None:
@@ -100,10 +103,6 @@ class LocalWriter:
         return self._tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
 
     def _load(self) -> None:
-        import os
-
-        # transformers shows the tensors of a GGUF file by tqdm itself, which reads this when it is imported.
-        os.environ.setdefault("TQDM_DISABLE", "1")
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
