@@ -155,6 +155,11 @@ class StageCli(LightningCLI):
         options.weights_only = True  # A checkpoint holds tensors; one that contains code is refused.
         if options.adapter is not None and options.weights is None:
             raise InputError("--adapter needs --weights, the folder of the stage that it adapts; add it.")
+        if options.adapter is not None and options.model.init_args.get("distillation") is not None:
+            raise InputError(
+                "--adapter trains no distilled stage: its network has further inputs (model.distillation); "
+                "leave one of the two out."
+            )
         if options.adapter is not None and not self.parse_only:
             adopt_function(options.model, read_config(find_stage_folder(options.weights)))
         if options.weights is not None and self.subcommand != "fit" and options.adapter is None:

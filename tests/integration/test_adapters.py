@@ -77,6 +77,17 @@ def test_the_network_is_that_of_the_base_whatever_the_recipe_says(
     add_adapters(load_stage(base), [(tmp_path / "adapter", 1.0)])
 
 
+def test_an_adapter_of_a_distilled_stage_is_refused(
+    base: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = f"-c=configs/starter/{STAGE}_few.yaml"
+    with pytest.raises(SystemExit) as stopped:
+        fit(STAGE, shards, tmp_path / "run", few, *adapter_options(base))
+    assert stopped.value.code == 2
+    assert "--adapter trains no distilled stage" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(
     run: Path, base: Path, shards: Path, tmp_path: Path
 ) -> None:
