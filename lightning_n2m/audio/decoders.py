@@ -80,6 +80,9 @@ def _without_decoder_messages() -> Iterator[None]:
 def silent_stderr() -> Iterator[None]:
     """Drop what libraries in C, such as libmpg123, write to standard error."""
     with _STDERR:
+        if not _is_open(2):
+            yield
+            return
         before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, 2)
@@ -88,6 +91,14 @@ def silent_stderr() -> Iterator[None]:
             os.dup2(before, 2)
             os.close(before)
             os.close(nowhere)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def choose_decoder(audio: Path | bytes, suffix: str) -> str:

@@ -128,7 +128,8 @@ def summary(trainer: Trainer, model: LightningModule) -> str:
     ):
         lines.append(f"Last validation: {', '.join(last)}.")
     else:
-        lines.append(f"Validation loss: {', '.join(losses) if losses else 'not measured'}.")
+        unknown = f"not measured (--trainer.val_check_interval is {trainer.val_check_interval})"
+        lines.append(f"Validation loss: {', '.join(losses) if losses else unknown}.")
     lines.append(f"The run lies in {root}: {LAST} (averaged weights), config.yaml, curves.")
     lines.append(f"Next: python -m lightning_n2m export {shlex.quote(root)} OUT_FOLDER")
     lines.append(f"      tensorboard --logdir {shlex.quote(root)}")

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from lightning_n2m.cli.arguments import prepare_arguments
 from lightning_n2m.cli.help import COMMANDS, OVERVIEW
 from lightning_n2m.errors import InputError, Interrupted, TrainingFailure, printable
 from lightning_n2m.heartbeat import INTERVAL, heartbeat
@@ -93,11 +94,13 @@ def _run(command: str, options: list[str]) -> None:
 
         plan_command(options)
     elif command == "ablate":
+        prepare_arguments([command, *options])  # reports a missing config before Lightning is imported
         from lightning_n2m.cli.lightning_cli import run_cli
         from lightning_n2m.evaluation.ablation import ablate
 
         ablate(options, run_cli)
     else:
+        prepare_arguments([command, *options])
         from lightning_n2m.cli.lightning_cli import run_cli
 
         run_cli([command, *options])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_n2m.audio.decoders import choose_decoder, decoded
+from lightning_n2m.audio.decoders import choose_decoder, decoded, silent_stderr
 from lightning_n2m.audio.io import Audio, probe, read_blocks, to_mono
 from lightning_n2m.errors import InputError
 
@@ -37,7 +37,9 @@ def read_recording(path: str | Path, max_seconds: float = MAX_SECONDS) -> Audio:
     too_long = InputError(f"{path} is too long; give a recording of at most {max_seconds / 60:g} minutes.")
     blocks: list[Tensor] = []
     frames = 0
-    with decoded(path, str(path), choose_decoder(path, path.suffix.lower()), max_seconds) as source:
+    decoder = choose_decoder(path, path.suffix.lower())
+    # libmpg123 reports each damaged frame; the result says whether the file can be used.
+    with silent_stderr(), decoded(path, str(path), decoder, max_seconds) as source:
         info = probe(source)
         if info.duration > max_seconds:
             raise too_long

@@ -21,6 +21,17 @@ def test_the_help_comes_before_any_heavy_import() -> None:
     assert "--data.prompt" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["fit", "predict", "ablate"])
+def test_a_missing_config_is_reported_before_any_heavy_import(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightning_n2m.cli.lightning_cli", None)
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--trainer.max_steps", "4", "-c", "starter/no_such_recipe.yaml"])
+    assert stop.value.code == 2
+    assert "The config starter/no_such_recipe.yaml does not exist" in capsys.readouterr().err
+
+
 def test_an_unknown_command_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["fly", "--data.prompt=x"])

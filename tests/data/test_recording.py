@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lightning_n2m.audio import ffmpeg
-from lightning_n2m.audio.io import encode, write
+from lightning_n2m.audio.io import encode, read_blocks, write
 from lightning_n2m.data.recording import read_recording
 from lightning_n2m.errors import InputError
+from tests.audio.mp3_files import mp3
 
 
 def tone(rate: int, seconds: float, channels: int) -> torch.Tensor:
@@ -45,6 +46,18 @@ def test_formats_of_ffmpeg_are_read_where_it_is_installed(tmp_path: Path) -> Non
     subprocess.run([program, "-v", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
     audio = read_recording(tmp_path / "a.m4a")
     assert audio.sample_rate == 44_100 and audio.samples.shape[-1] == pytest.approx(88_200, rel=0.05)
+
+
+def test_damaged_frames_of_an_mp3_are_not_reported_one_by_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = mp3("loud", 3.0)
+    (tmp_path / "a.mp3").write_bytes(data[:5000] + b"damaged" * 20 + data[5100:])
+    read_blocks_of = list(read_blocks(tmp_path / "a.mp3", 1 << 20))
+    assert "Illegal Audio-MPEG-Header" in capfd.readouterr().err  # what libmpg123 reports
+    audio = read_recording(tmp_path / "a.mp3")
+    assert capfd.readouterr().err == ""
+    assert torch.equal(audio.samples, torch.cat(read_blocks_of, dim=1))
 
 
 def test_what_cannot_be_edited_is_refused_in_a_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from unittest import mock
 
 import torch
 
-from lightning_n2m.audio.io import Audio, write
+from lightning_n2m.audio import ffmpeg
+from lightning_n2m.audio.io import Audio, encode, write
 from lightning_n2m.data.editing import plan
 from lightning_n2m.data.recording import read_recording
 from lightning_n2m.data.requested_numbers import RequestedNumbers
@@ -26,6 +28,7 @@ from lightning_n2m.stages.adapters import AdapterInfo, add_adapters, hash_weight
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage, read_config, write_bundle
 from lightning_n2m.stages.stage_config import build_stage
+from tests.audio.mp3_files import mp3
 from tests.integration.fuzzing import Reader
 from tests.paths import ROOT
 from tests.remote.servers import FileServer, HubServer, running
@@ -130,7 +133,6 @@ def _settings(folder: Path) -> list[Reader]:
     recording = Audio(0.1 * torch.randn(1, 8000 * 30), 8000)
     (folder / "regions.txt").write_text("8:12, 20.5:24")
     (folder / "sections.txt").write_text("0:30 calm piano; 30:60.5 drums enter;60.5:90 the end")
-    write(folder / "recording.wav", recording.samples[:, : 8000 * 2], 8000)
 
     def regions(path: Path) -> None:
         edit = plan(recording, regenerate=path.read_bytes().decode(errors="replace"))
@@ -146,5 +148,32 @@ def _settings(folder: Path) -> list[Reader]:
         Reader("numbers", folder / "numbers.txt", (), numbers, 0.5),
         Reader("edit-regions", folder / "regions.txt", (), regions, 0.5),
         Reader("edit-sections", folder / "sections.txt", (), sections, 0.5),
-        Reader("edit-recording", folder / "recording.wav", (), lambda path: read_recording(path), 1.0),
+        *_recordings(folder / "recordings"),
+    ]
+
+
+def _recordings(folder: Path) -> list[Reader]:
+    """Recordings to edit, in formats of libsndfile and ffmpeg, as `predict` and the playground read them."""
+    folder.mkdir()
+    time = torch.arange(8000 * 2) / 8000
+    samples = 0.3 * torch.sin(2 * torch.pi * 220 * time).expand(2, -1)
+    write(folder / "recording.wav", samples, 8000)
+    write(folder / "recording.flac", samples, 8000)
+    (folder / "recording.ogg").write_bytes(encode(samples, 8000, "OGG", "VORBIS"))
+    (folder / "recording.mp3").write_bytes(mp3("loud", 2))
+    program = ffmpeg.program()
+    if program is not None:
+        for name in ("recording.m4a", "recording.webm"):
+            command = [program, "-v", "error", "-i", folder / "recording.wav", folder / name]
+            subprocess.run(command, check=True)
+
+    def read_and_check(path: Path) -> None:
+        audio = read_recording(path, max_seconds=60)
+        # What a reader promises: mono, at least 1 s and at most the given length, finite, not silent.
+        assert audio.samples.shape[0] == 1 and bool(torch.isfinite(audio.samples).all())
+        assert 1 <= audio.samples.shape[1] / audio.sample_rate <= 60
+
+    return [
+        Reader(f"recording-{path.suffix[1:]}", path, (), read_and_check, 0.3)
+        for path in sorted(folder.iterdir())
     ]
