@@ -8,6 +8,7 @@ import importlib
 import itertools
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -71,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; run the same command again to resume.", file=sys.stderr)
         return 130
+    finally:
+        if arguments is None:
+            # Ctrl-C while the interpreter ends, which takes seconds with PyTorch, prints no traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     if message:
         print(message, file=sys.stderr)
         return 2

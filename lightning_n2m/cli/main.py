@@ -58,6 +58,10 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except FileNotFoundError as error:
         sys.exit(_print_error(f"{' '.join(str(error).split())}; give a path that exists."))
+    finally:
+        if args is None:
+            # Ctrl-C while the interpreter ends, which takes seconds with PyTorch, prints no traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str], from_process: bool) -> None:

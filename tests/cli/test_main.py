@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,24 @@ def test_an_interrupt_ends_in_one_line(
         main(["export", "a", "b"])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+@pytest.mark.parametrize("module", ["lightning_n2m.cli.main", "data_pipeline.__main__"])
+def test_an_interrupt_while_the_interpreter_ends_prints_nothing(module: str) -> None:
+    code = (
+        f"import atexit, sys, time\nfrom {module} import main\nsys.argv = ['program', '--help']\n"
+        "def end():\n    print('the end', flush=True)\n    time.sleep(20)\natexit.register(end)\nmain()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while process.stdout.readline() != "the end\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+        assert process.wait() == -signal.SIGINT
 
 
 @pytest.mark.slow
