@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
+
+from lightning_n2m.storage import is_url
 
 BEST_LOSS = "best/val_loss"
 EXPECTED_LOW, EXPECTED_HIGH = "expected/val_loss_low", "expected/val_loss_high"
@@ -45,6 +49,8 @@ def describe(tag: str) -> str:
 
 class BoardLogger(TensorBoardLogger):
     """TensorBoard logger of a training: scalars carry a description, settings are comparable over runs."""
+
+    _has_values = False
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -97,14 +103,31 @@ class BoardLogger(TensorBoardLogger):
 
         for summary in hparams(dict(settings), {BEST_LOSS: None}):
             self._write(summary, None)
+        self.save()
 
     @rank_zero_only
     def log_loss_band(self) -> None:
         """Describe a chart of the validation loss inside its expected band, in the tab CUSTOM SCALARS."""
         chart = ["Margin", ["val/loss", EXPECTED_LOW, EXPECTED_HIGH]]
+        self._has_values = True
         self.experiment.add_custom_scalars({"Is it going well?": {"val/loss in its expected band": chart}})
 
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what is buffered; nothing for a training that can still be refused."""
+        if self._has_values:
+            super().save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the event file; that of a refused training, which Lightning opens early, is removed."""
+        super().finalize(status)
+        if status != "success" and not self._has_values and not is_url(self.log_dir):
+            for path in Path(self.log_dir).glob(f"events.out.tfevents.*.{os.getpid()}.*"):
+                path.unlink()
+
     def _write(self, summary: Any, step: int | None) -> None:
+        self._has_values = True
         self.experiment._get_file_writer().add_summary(summary, step)
 
 

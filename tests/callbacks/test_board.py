@@ -41,6 +41,17 @@ def test_scalars_carry_their_meaning(logger: BoardLogger, tmp_path: Path) -> Non
     assert found["own"][1].metadata.summary_description == ""
 
 
+def test_a_training_that_is_refused_leaves_no_file(logger: BoardLogger, tmp_path: Path) -> None:
+    assert logger.experiment is not None
+    logger.save()  # Lightning does both before the data are prepared
+    logger.finalize("failed")
+    assert not list(tmp_path.iterdir())
+    logger = BoardLogger(tmp_path, name="", version="")
+    logger.log_settings({"model.seconds": 5.0})
+    logger.finalize("failed")
+    assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"events", "hparams"}
+
+
 def test_a_clip_has_its_caption_as_title(logger: BoardLogger, tmp_path: Path) -> None:
     clip = torch.linspace(-1, 1, 1600)[None]
     logger.log_clip("clip_0/output", clip, 16_000, 3, "A slow waltz (output)", "**clip_0**: generated")

@@ -112,6 +112,16 @@ def test_last_is_found_with_every_logger(shards: Path, tmp_path: Path, logger: s
     assert (tmp_path / "run" / "config.yaml").is_file()
 
 
+def test_a_training_without_its_shards_leaves_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        fit(STAGE, tmp_path / "nowhere", tmp_path / "run", *QUICK)
+    assert stop.value.code == 2
+    assert "nowhere does not exist" in last_line(capsys)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
