@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning_n2m.errors import InputError, printable
 from lightning_n2m.heartbeat import heartbeat
+from lightning_n2m.interrupts import exit_on_interrupt
 
 # Commands in the order of a first run. Each is the function of its name in the module of its name, and
 # imported only when it runs, so that the help comes at once.
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     message = ""
     try:
         program = f"n2m-data {options[0]}" if len(commands) == 1 else ""
+        if arguments is None:
+            exit_on_interrupt()
         with heartbeat(program) if program else contextlib.nullcontext():
             auto_cli(
                 {name: _function(name) for name in commands},

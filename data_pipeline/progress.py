@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from lightning_n2m import heartbeat
+from lightning_n2m.interrupts import raise_on_interrupt
 
 _FIRST_SECONDS = 2.0  # Seconds before the first line of a log.
 _LINE_SECONDS = 15.0  # Seconds between two lines in a log.
@@ -59,6 +60,7 @@ def progress(doing: str, total: int, unit: str, done: int = 0) -> Iterator[Repor
         unit: Unit of the amount, for instance ``clips``.
         done: Amount that an earlier run finished.
     """
+    raise_on_interrupt()
     with heartbeat.paused():
         counter = _Counter(total, unit, done)
         if sys.stderr.isatty():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_n2m.cli.parser import CommandParser
+from lightning_n2m.interrupts import raise_on_interrupt
 
 if TYPE_CHECKING:
     from lightning_n2m.cli.card import CardFacts
@@ -61,6 +62,7 @@ def export(args: Sequence[str]) -> None:
     from lightning_n2m.stages.adapters import is_adapter_run, merge_stage, save_adapter
     from lightning_n2m.stages.bundle import BEST, LAST, read_config, save_stage
 
+    raise_on_interrupt()
     checkpoint = BEST if options.best else LAST
     run = find_stage_folder(options.run)
     facts = _card_facts(options, run) if options.card else None

@@ -37,6 +37,7 @@ from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
 from lightning_n2m.evaluation.sample_metrics import TaggerMetrics
+from lightning_n2m.interrupts import raise_on_interrupt
 from lightning_n2m.networks.adapters import AdapterSettings
 from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.adapters import train_adapter
@@ -184,6 +185,7 @@ class StageCli(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if self.parse_only:
             return
+        raise_on_interrupt()
         if subcommand != "predict":
             super()._run_subcommand(subcommand)
             return

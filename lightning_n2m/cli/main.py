@@ -13,6 +13,7 @@ from lightning_n2m.cli.arguments import prepare_arguments
 from lightning_n2m.cli.help import COMMANDS, OVERVIEW
 from lightning_n2m.errors import InputError, Interrupted, TrainingFailure, printable
 from lightning_n2m.heartbeat import INTERVAL, heartbeat
+from lightning_n2m.interrupts import exit_on_interrupt
 from lightning_n2m.stages.bundle_config import trust_package
 
 _SLOW = ("fit", "validate", "test", "predict", "ablate", "plan")
@@ -81,6 +82,7 @@ def _dispatch(arguments: list[str], from_process: bool) -> None:
             if command in _SLOW:
                 print(f"n2m {command}: loading ...", file=sys.stderr, flush=True)
             stack.enter_context(heartbeat(f"n2m {command}", first=INTERVAL if command in _SLOW else None))
+            exit_on_interrupt()
         _run(command, options)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning_n2m.cli.parser import CommandParser
 from lightning_n2m.errors import InputError
+from lightning_n2m.interrupts import raise_on_interrupt
 from lightning_n2m.remote.hub import HubPlace, hub_endpoint, hub_token
 
 DESCRIPTION = """Upload a bundle that 'export' wrote, or a folder of such bundles, to a repository of a model
@@ -34,6 +35,7 @@ def push(args: Sequence[str]) -> None:
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--message", default=None, help="message of the commit")
     options = parser.parse_args(args)
+    raise_on_interrupt()
 
     from lightning_n2m.cli.card import CARD, has_front_matter
     from lightning_n2m.remote.bundles import is_offline
