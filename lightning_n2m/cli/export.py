@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_n2m.cli.parser import CommandParser
+from lightning_n2m.errors import InputError
 from lightning_n2m.interrupts import raise_on_interrupt
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ def export(args: Sequence[str]) -> None:
         metavar="ADAPTER[:STRENGTH]",
         help="add adapters to the weights, stored in 32 bits; the strength is 1 where none is given",
     )
+    parser.add_argument(
+        "--format",
+        choices=("safetensors", "onnx"),
+        default="safetensors",
+        help="onnx: the network of a stage for ONNX Runtime, for sampling only; needs the extra 'onnx'",
+    )
     parser.add_argument("--half", action="store_true", help="store merged weights in 16 bits")
     card = parser.add_argument_group("card")
     card.add_argument("--card", action="store_true", help="write README.md in the form of model hubs")
@@ -55,6 +62,10 @@ def export(args: Sequence[str]) -> None:
         parser.error("--half belongs to --merge; other bundles are in 16 bits anyway")
     if options.best and options.merge:
         parser.error("--best does not go with --merge; export the run first, then merge")
+    if options.format == "onnx" and options.card:
+        parser.error("--card describes weights in the format safetensors; leave out --format onnx")
+    if options.format == "onnx" and options.merge:
+        parser.error("--format onnx does not go with --merge; merge first, then export the result")
     if not options.card and (options.dataset or options.base_model or options.evaluation):
         parser.error("--dataset, --base_model and --evaluation describe a card; add --card")
 
@@ -72,6 +83,9 @@ def export(args: Sequence[str]) -> None:
         _write_card(bundle, read_config(bundle), facts)
         print(f"{bundle} holds {options.run} with {', '.join(options.merge)}.")
         _print_next_stage(bundle, str(read_config(bundle)["class_path"]))
+        return
+    if options.format == "onnx":
+        _export_onnx(options, run, checkpoint)
         return
     if is_adapter_run(run):
         bundle = save_adapter(run, options.output, checkpoint=checkpoint)
@@ -95,6 +109,20 @@ def export(args: Sequence[str]) -> None:
         _print_next_stage(bundle, str(config["class_path"]))
     else:
         print(f"Next: n2m-data embed --joint {shlex.quote(str(bundle))} --shards SHARDS --output EMBEDDINGS")
+
+
+def _export_onnx(options: argparse.Namespace, run: Path, checkpoint: Path) -> None:
+    from lightning_n2m.stages.adapters import is_adapter_run
+    from lightning_n2m.stages.bundle import read_config
+    from lightning_n2m.stages.onnx_bundle import save_onnx
+
+    if is_adapter_run(run) or not str(read_config(run)["class_path"]).startswith("lightning_n2m.stages."):
+        raise InputError(
+            f"--format onnx is for the stages of a cascade, and {options.run} is none; leave it out."
+        )
+    bundle = save_onnx(run, options.output, checkpoint)
+    print(f"{bundle} holds the network of {options.run} in ONNX, and its config.")
+    _print_next_stage(bundle, str(read_config(bundle)["class_path"]))
 
 
 def _card_facts(options: argparse.Namespace, run: Path) -> CardFacts:

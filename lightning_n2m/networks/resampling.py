@@ -77,7 +77,7 @@ class Down(Conv):
         if self.kernel_size != self.stride:
             return super().forward(x)
         # Windows that do not overlap are rows of memory: a matrix product with the kernel is faster.
-        rows = x.transpose(1, 2).reshape(len(x), -1, self.stride[0] * self.in_channels)
+        rows = x.transpose(1, 2).reshape(x.shape[0], -1, self.stride[0] * self.in_channels)
         return F.linear(rows, self.weight.transpose(1, 2).flatten(1), self.bias).transpose(1, 2)
 
 
@@ -138,7 +138,7 @@ class Up(nn.ConvTranspose1d):
         if self.kernel_size == self.stride:
             repeated = None if bias is None else bias.repeat(stride)
             rows = F.linear(x.transpose(1, 2), weight.permute(2, 1, 0).flatten(0, 1), repeated)
-            return rows.view(len(x), -1, self.out_channels).transpose(1, 2)
+            return rows.view(x.shape[0], -1, self.out_channels).transpose(1, 2)
         geometry = Geometry(stride, (0, int(self.padding[0])), output_padding=int(self.output_padding[0]))
         return convolve(x.unsqueeze(2), weight.unsqueeze(2), bias, geometry, True).squeeze(2)
 

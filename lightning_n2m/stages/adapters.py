@@ -27,6 +27,7 @@ from lightning_n2m.networks.adapters import (
     is_adapter_key,
     merge,
 )
+from lightning_n2m.networks.onnx_network import OnnxNetwork
 from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import (
@@ -209,6 +210,11 @@ def add_adapters(stage: Stage, folders: Sequence[tuple[str | Path, float]]) -> N
     """
     if not folders:
         return
+    if isinstance(stage.network, OnnxNetwork):
+        raise InputError(
+            f"The network of this {type(stage).__name__} is in ONNX, which takes no adapter; merge it with "
+            "'n2m export --merge', and export the result with --format onnx."
+        )
     digest = hash_weights(stage.network.state_dict())
     adapters = []
     for folder, strength in folders:

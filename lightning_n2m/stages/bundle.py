@@ -40,6 +40,7 @@ from lightning_n2m.storage import remove_partial_files, write_atomic
 from lightning_n2m.yaml_reader import parse_yaml, read_text
 
 CONFIG = "config.yaml"
+NETWORK = "network.onnx"  # in the place of the weights, see `lightning_n2m.stages.onnx_bundle`
 LAST = Path("checkpoints") / "last.ckpt"
 BEST = Path("checkpoints") / "best.ckpt"
 _ADAPTER_FOLDER = (
@@ -138,16 +139,26 @@ def write_bundle(
         weights: The tensors as they are to be stored.
         section: Name of the section: ``model``, or ``adapter``.
     """
-    text = yaml.dump({section: dict(config)}, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
-    digest = hashlib.sha256(text.encode())
-    digest.update(save(weights))
-    text = f"# bundle {digest.hexdigest()[:16]}\n{text}"
+    text = bundle_text({section: dict(config)}, save(weights))
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)
     # As bytes: safetensors would make a file that only its owner may read.
     write_atomic(folder / WEIGHTS, save(weights, metadata={"config": text}))
     write_atomic(folder / CONFIG, text)
+    (folder / NETWORK).unlink(missing_ok=True)
     return folder
+
+
+def bundle_text(document: Mapping[str, Any], content: bytes) -> str:
+    """Text of the config of a bundle; the first line is the identifier of both files.
+
+    Args:
+        document: The sections.
+        content: The other file, without its copy of the config.
+    """
+    text = yaml.dump(dict(document), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+    digest = hashlib.sha256(text.encode() + content)
+    return f"# bundle {digest.hexdigest()[:16]}\n{text}"
 
 
 def read_bundle(
@@ -252,6 +263,11 @@ def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST
     """
     if (folder / WEIGHTS).exists():
         return read_safetensors(regular_file(folder, WEIGHTS))
+    if (folder / NETWORK).exists():
+        raise InputError(
+            f"{folder} holds a network in ONNX, which can only be sampled from; give the run or bundle that "
+            "it was exported from."
+        )
     if not (folder / checkpoint).exists():
         raise InputError(
             f"{folder} holds neither {WEIGHTS} nor {checkpoint}; train the stage, or give another folder."

@@ -12,7 +12,7 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.adapters import add_adapters
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import load_stage
+from lightning_n2m.stages.onnx_bundle import load_for_sampling
 from lightning_n2m.stages.settings import Sampling
 
 
@@ -74,13 +74,13 @@ class StageRun:
                 f"The stage folder {self.folder} does not exist; train the stage, give another folder, or "
                 "run the command in a clone of the project, which holds the starter weights ('git clone')."
             )
-        stage = load_stage(folder)
+        stage = load_for_sampling(folder)
         add_adapters(stage, [(find_stage_folder(run.folder), run.strength) for run in self.adapters])
         settings = dataclasses.asdict(self)
         del settings["folder"], settings["adapters"], settings["weak"]
         stage.sampling = replace_sampling(stage.sampling, settings)
         if self.weak is not None:
-            stage.guide_by(load_stage(find_stage_folder(self.weak)))
+            stage.guide_by(load_for_sampling(find_stage_folder(self.weak)))
         return stage
 
 

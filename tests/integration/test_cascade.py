@@ -55,6 +55,20 @@ def test_a_prompt_becomes_24_khz_audio_of_the_requested_length(
     assert line["stages"][0]["guidance"]["scale"] == {"waveform": 5.0, "spectrogram": 3.0}[route]
 
 
+def test_a_generator_in_onnx_gives_the_music_of_its_bundle(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "generator"
+    main(["export", str(exported / "waveform_generator"), str(folder), "--format", "onnx"])
+    options = ["--data.prompt=a waltz", "--model.super_resolution=null"]
+    predict(exported, tmp_path / "torch", *options)
+    predict(exported, tmp_path / "onnx", *options, f"--model.generator.folder={folder}")
+    expected, audio = (read(tmp_path / name / "a-waltz-seed0.wav").samples for name in ("torch", "onnx"))
+    assert expected.shape == audio.shape and expected.std() > 0
+    # The samples of the file have steps of 1 / 32768.
+    assert (audio - expected).abs().max() < 1e-3 * expected.std() + 2 / 32768
+    stages = [json.loads((tmp_path / n / "manifest.jsonl").read_text())["stages"] for n in ("torch", "onnx")]
+    assert stages[0][0]["weights"] != stages[1][0]["weights"] and stages[0][1] == stages[1][1]
+
+
 def test_a_seed_decides_the_clip_and_nothing_is_overwritten(exported: Path, tmp_path: Path) -> None:
     prompt = "--data.prompt=polka"
     predict(exported, tmp_path / "a", prompt, "--model.seed=1")
