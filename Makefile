@@ -11,6 +11,9 @@ INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
+# fast: the few-step student of each stage that has one in pretrained/; full: the teachers, which a negative prompt needs.
+QUALITY    = $(if $(NEGATIVE),full,fast)
+PRETRAINED = pretrained
 # Prompts of an evaluation: those of held-out recordings, or 64 in people's own words (free).
 PROMPTS  = held-out
 FREE_SET = $(if $(filter free,$(PROMPTS)),--data.evaluation_set lightning_n2m.evaluation.free_prompts.FreePrompts --evaluation.refiner_clips 0)
@@ -54,6 +57,10 @@ STAMP   := $(VENV)/installed
 NO_DEPS := requirements-no-deps.txt
 STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogram_vocoder super_resolution
 
+STAGES_OF_waveform    := waveform_generator waveform_cascader super_resolution
+STAGES_OF_spectrogram := spectrogram_generator spectrogram_vocoder super_resolution
+STUDENTS = $(if $(filter fast,$(QUALITY)),$(foreach stage,$(STAGES_OF_$(ROUTE)),$(if $(wildcard $(PRETRAINED)/$(stage)_few/config.yaml),-c configs/cascade/few/$(stage).yaml)))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -72,13 +79,14 @@ EDIT := $(if $(CONTINUE),--data.audio="$$CONTINUE" --data.extend=$(EXTEND))\
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)$(CONTINUE)$(REPAIR)$(VARY)$(SECTIONS)),music|)
 $(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
 endif
+$(if $(filter full fast,$(QUALITY)),,$(error QUALITY is $(QUALITY); choose full or fast))
 
 help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
-	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml --data.prompt="$$PROMPT" \
+music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [QUALITY=full] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
+	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml $(STUDENTS) --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION) $(EDIT)
 

@@ -56,6 +56,7 @@ class Make:
             "BPM",
             "KEY",
             "SECONDS",
+            "QUALITY",
             "FAST",
             "MAKEFLAGS",
             "MFLAGS",
@@ -141,6 +142,34 @@ def test_an_unknown_device_is_a_one_line_error(make):
 
 def test_seconds_of_the_surrounding_shell_are_ignored(make):
     assert "--model.seconds=30" in arguments_of(make("music", "PROMPT=a", SECONDS="99"))
+
+
+def test_music_uses_the_students_that_exist_unless_the_quality_is_full(make, tmp_path):
+    def configs(*arguments):
+        words = arguments_of(make("music", "PROMPT=a", f"PRETRAINED={tmp_path}", *arguments))
+        return [words[i + 1].removeprefix("configs/cascade/") for i, word in enumerate(words) if word == "-c"]
+
+    assert configs() == ["spectrogram.yaml"]
+    for stage in ("spectrogram_generator", "waveform_cascader", "super_resolution"):
+        (tmp_path / f"{stage}_few").mkdir()
+        (tmp_path / f"{stage}_few" / "config.yaml").touch()
+    students = ["few/spectrogram_generator.yaml", "few/super_resolution.yaml"]
+    assert configs() == configs("QUALITY=fast") == ["spectrogram.yaml", *students]
+    assert configs("ROUTE=waveform")[1:] == ["few/waveform_cascader.yaml", "few/super_resolution.yaml"]
+    assert configs("QUALITY=full") == configs("NEGATIVE=drums, $(x)") == ["spectrogram.yaml"]
+    run = make("music", "PROMPT=a", "QUALITY=best")
+    assert run.returncode == 2 and "QUALITY is best; choose full or fast" in run.stderr
+
+
+def test_the_config_of_a_student_replaces_its_teacher():
+    routes = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs/cascade").glob("*.yaml")]
+    overlays = sorted((ROOT / "configs/cascade/few").iterdir())
+    assert len(overlays) == 5
+    for overlay in overlays:
+        ((place, run),) = yaml.safe_load(overlay.read_text())["model"]["init_args"].items()
+        assert run == {"folder": f"pretrained/{overlay.stem}_few"}
+        teachers = {route["model"]["init_args"][place]["folder"] for route in routes}
+        assert f"pretrained/{overlay.stem}" in teachers
 
 
 @pytest.mark.parametrize("arguments", [(), ("PROMPT=",), ("PROMPT=  ",)])
