@@ -218,7 +218,7 @@ def from_pretrained(
     Raises:
         InputError: if there is no such model, a stage is missing or damaged, or a setting is wrong.
     """
-    arguments = _cascade_arguments(str(model))
+    arguments = cascade_arguments(str(model))
     for name, value in settings.items():
         inherited = arguments.get(name)
         merge = isinstance(value, Mapping) and isinstance(inherited, Mapping)
@@ -239,8 +239,15 @@ def from_pretrained(
     return TextToMusic(cascade, place)
 
 
-def _cascade_arguments(model: str) -> dict[str, Any]:
-    """Arguments of `Cascade` by the name of a route, from a config or from a folder of stages."""
+def cascade_arguments(model: str) -> dict[str, Any]:
+    """Arguments of `Cascade` by the name of a route, from a config or from a folder of stages.
+
+    Args:
+        model: What `from_pretrained` takes.
+
+    Raises:
+        InputError: if there is no such model.
+    """
     if is_url(model):
         names = [f"{route}_generator" for route in ROUTES] + [*ROUTES.values(), "super_resolution"]
         stages = {name: join_url(model, name) for name in find_bundles(model, names)}

@@ -13,33 +13,24 @@ from lightning_n2m.playground.settings import PlaygroundSettings
 _WAVEFORM_SCRIPT = Path(__file__).with_name("waveform.js").read_text(encoding="utf-8")
 
 
-class UploadedFile(gr.File):
-    """A file that was uploaded. The server fetches no URL that a client of the API gives in its place."""
+def _refuse_urls(component: gr.File) -> gr.File:
+    """Let the server fetch no URL that a client of the API gives in the place of an uploaded file.
 
-    is_template = True  # drawn as its base class
+    The methods of the object are replaced: gradio writes an interface file beside the module of a subclass.
+    """
+    move, async_move = component.move_resource_to_block_cache, component.async_move_resource_to_block_cache
 
-    def move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        """Path of an upload in the cache.
+    def checked(path: Any) -> Any:
+        if "://" in str(path):
+            raise gr.Error("A recording is given by a URL; upload the file.", print_exception=False)
+        return path
 
-        Raises:
-            gradio.Error: if it is a URL.
-        """
-        _refuse_url(url_or_file_path)
-        return super().move_resource_to_block_cache(url_or_file_path)
+    async def async_move_checked(path: Any) -> str | None:
+        return await async_move(checked(path))
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        """The same, of requests.
-
-        Raises:
-            gradio.Error: if it is a URL.
-        """
-        _refuse_url(url_or_file_path)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-
-def _refuse_url(path: Any) -> None:
-    if "://" in str(path):
-        raise gr.Error("A recording is given by a URL; upload the file.", print_exception=False)
+    component.move_resource_to_block_cache = lambda path: move(checked(path))
+    component.async_move_resource_to_block_cache = async_move_checked
+    return component
 
 
 def prompt_inputs(settings: PlaygroundSettings) -> dict[str, Any]:
@@ -104,8 +95,8 @@ def editing_inputs(settings: PlaygroundSettings) -> tuple[dict[str, Any], gr.HTM
             elem_id="mode",
         )
         limits = f"at most {settings.max_upload_mb} MB and {settings.max_upload_seconds / 60:g} minutes"
-        inputs["recording"] = UploadedFile(
-            label=f"Recording ({limits})", type="filepath", height=120, elem_id="recording"
+        inputs["recording"] = _refuse_urls(
+            gr.File(label=f"Recording ({limits})", type="filepath", height=120, elem_id="recording")
         )
         waveform = gr.HTML("", js_on_load=_WAVEFORM_SCRIPT, elem_id="waveform")
         inputs["regions"] = gr.Textbox(

@@ -126,6 +126,7 @@ class Playground:
         folder = self.store.new_folder()
         name = file_name(request.prompt, int(request.seed))
         states: list[StageState] = []
+        command = request.command(self.settings)
         job = Job(lambda observe: self.models.generate(request, observe))
         skip = gr.skip()
         yield skip, skip, skip, "", progress_html(states, "Loading the model.")
@@ -151,7 +152,7 @@ class Playground:
         yield (
             [str(clip.audio) for clip in clips] + [str(manifest)],
             manifest.read_text(encoding="utf-8"),
-            request.command(self.settings),
+            command,
             results_html(states, request.prompt),
             progress_html(states, f"Finished: {len(clips)} clip{'s' if len(clips) > 1 else ''}."),
         )

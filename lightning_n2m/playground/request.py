@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_n2m.api import ROUTES, STAGES, cascade_arguments
 from lightning_n2m.conditioning.numbers import MODES, TONICS
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.playground.settings import PlaygroundSettings
+from lightning_n2m.storage import is_url
 
 MODES_OF_EDITING = ("new", "continue", "repair", "vary")
 MAX_PROMPT = 2000  # characters
@@ -71,6 +73,9 @@ class GenerationRequest:
             raise InputError(f"There is no mode '{self.mode}'; give {', '.join(MODES_OF_EDITING)}.")
         if not isinstance(self.prompt, str) or not (self.prompt.strip() or self.mode != "new"):
             raise InputError("The prompt is empty; give a text such as 'a slow waltz for solo piano'.")
+        if self.prompt.strip() == "-":
+            # The command line reads prompts from standard input there.
+            raise InputError("The prompt is '-'; give a text such as 'a slow waltz for solo piano'.")
         for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
             if not isinstance(text, str) or len(text) > MAX_PROMPT:
                 raise InputError(f"The {name} is too long; give at most {MAX_PROMPT} characters.")
@@ -145,27 +150,46 @@ class GenerationRequest:
 
     def command(self, settings: PlaygroundSettings) -> str:
         """The command that generates the same clips, for a shell."""
-        model = settings.routes[self.route]
-        recipe = f"configs/cascade/{model}.yaml" if model in ("spectrogram", "waveform") else model
-        words = ["python", "-m", "lightning_n2m", "predict", "-c", recipe]
+        words = ["python", "-m", "lightning_n2m", "predict", *_model_options(settings.routes[self.route])]
+        # With the same batch: its size changes the rounding of sums.
         words += ["--data.prompt", self.prompt.strip(), "--data.variations", str(int(self.variations))]
-        words += ["--model.seconds", f"{self.seconds:g}", "--model.seed", str(int(self.seed))]
+        words += ["--data.batch_size", str(int(self.variations))]
+        words += ["--model.seconds", _exact(self.seconds), "--model.seed", str(int(self.seed))]
         if self.negative.strip():
             words += ["--model.negative", self.negative.strip()]
         if self.bpm is not None:
-            words += ["--model.bpm", f"{self.bpm:g}"]
+            words += ["--model.bpm", _exact(self.bpm)]
         if self.key:
             words += ["--model.key", self.key]
         if self.steps is not None:
             words += ["--model.generator.num_steps", str(int(self.steps))]
         if self.guidance is not None:
-            words += ["--model.generator.guidance", f"{self.guidance:g}"]
+            words += ["--model.generator.guidance", _exact(self.guidance)]
         if self.adapters:
             words += ["--model.generator.adapters", json.dumps(self.adapter_runs(settings))]
         for name, value in self.editing().items():
-            text = Path(value).name if name == "audio" else f"{value:g}" if name != "regenerate" else value
+            text = (
+                value.name if isinstance(value, Path) else value if isinstance(value, str) else _exact(value)
+            )
             words.append(f"--data.{name}={text}")
         return shlex.join(words)
+
+
+def _model_options(model: str) -> list[str]:
+    """Options of `predict` for a model that `from_pretrained` takes."""
+    if not is_url(model) and not Path(model).is_dir():
+        return ["-c", f"configs/cascade/{model}.yaml" if model in ROUTES else model]
+    stages = cascade_arguments(model)
+    options = ["-c", "configs/cascade/spectrogram.yaml"]
+    for name in STAGES:
+        stage = stages[name]
+        options.append(f"--model.{name}.folder={stage['folder']}" if stage else f"--model.{name}=null")
+    return options
+
+
+def _exact(value: float) -> str:
+    """A number without loss, and without a superfluous ``.0``."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:

@@ -231,6 +231,11 @@ def test_the_report_counts_uses_and_correct_labels(place, words: Path, tmp_path:
     assert text.count("- lm-lf: ") == 20
     assert (tmp_path / "report" / "lm-lf.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "report" / "rater-sf.png").stat().st_size > 5000
+    page = (tmp_path / "report" / "index.html").read_text()
+    players = re.findall(r'<audio controls preload="none" src="([^"]+)"', page)
+    assert len(players) == 20
+    assert all((tmp_path / "report" / name).read_bytes()[:4] in (b"fLaC", b"OggS") for name in players)
+    assert "<td" in page and "3 of 10, drawn" in page and "3 at random" in page
 
 
 def refused(code: int, capsys: pytest.CaptureFixture[str], *names: str) -> None:
@@ -308,6 +313,9 @@ def test_text_of_strangers_is_plain_text_in_report_and_card(
     assert "alert" in card
     for text in (report, card):
         assert not re.search(r"<script|(?<!\\)!\[y|(?<!\\)\]\(j|http://|www\.|javascript:|\x1b", text)
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page and "\x1b" not in page
     lines = (tmp_path / "m" / "captions.jsonl").read_text()
     assert "hidden" not in lines
     assert "https://host/music/a.ogg" in lines

@@ -3,15 +3,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lightning_n2m.api import TextToMusic
+from lightning_n2m.cli.lightning_cli import run_cli
 from lightning_n2m.errors import InputError
-from lightning_n2m.playground.request import GenerationRequest
+from lightning_n2m.playground.request import MODES_OF_EDITING, GenerationRequest
 from lightning_n2m.playground.settings import PlaygroundSettings
+from tests.paths import ROOT
 
 SETTINGS = PlaygroundSettings()
 REQUEST = GenerationRequest("a hymn")
@@ -22,6 +26,7 @@ SONG = Path("/uploads/my song.wav")
     ("changes", "message"),
     [
         ({"prompt": " "}, "prompt is empty"),
+        ({"prompt": " - "}, "prompt is '-'"),
         ({"prompt": "a" * 3000}, "at most 2000 characters"),
         ({"prompt": 3}, "prompt is empty"),
         ({"negative": "a" * 3000}, "negative prompt is too long"),
@@ -97,13 +102,82 @@ def test_adapters_have_folder_and_strength():
     assert json.loads(words[words.index("--model.generator.adapters") + 1]) == request.adapter_runs(settings)
 
 
-def test_the_command_keeps_any_prompt_as_one_word():
-    prompt = 'it\'s "a" $HOME `x` \\ ; ♫\n--help'
-    words = shlex.split(dataclasses.replace(REQUEST, prompt=prompt, negative="-n").command(SETTINGS))
-    assert words[words.index("--data.prompt") + 1] == prompt
-    assert words[words.index("--model.negative") + 1] == "-n"
-    own = PlaygroundSettings(routes={"mine": "runs/mine"})
-    assert "runs/mine" in dataclasses.replace(REQUEST, route="mine").command(own)
+def parsed(command: str) -> dict[str, dict[str, Any]]:
+    """Arguments of the model and of the data that `predict` takes from a command."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "lightning_n2m"]
+    config = run_cli(words[3:], parse_only=True).config_dump
+    return {group: config[group]["init_args"] for group in ("model", "data")}
+
+
+@pytest.mark.parametrize("prompt", ['it\'s "a" $HOME `x` \\ ; ♫\n--help', "--data.prompt=x", "null"])
+def test_predict_reads_each_value_of_the_command_without_loss(prompt):
+    request = dataclasses.replace(
+        REQUEST,
+        prompt=prompt,
+        negative="-n",
+        seconds=1.2345678912,
+        seed=2**62 + 1,
+        guidance=1e-05,
+        steps=7,
+        variations=3,
+        route="waveform",
+        bpm=123.4567891,
+        key="D minor",
+        mode="vary",
+        recording=Path("/uploads/null: [a] 'b'.wav"),
+        strength=0.123456789,
+    )
+    request.check(SETTINGS)
+    values, arguments = parsed(request.command(SETTINGS)), request.arguments()
+    model, data = values["model"], values["data"]
+    for name in ("seconds", "seed", "negative", "bpm", "key"):
+        assert model[name] == arguments[name], name
+    generator = {name: model["generator"][name] for name in ("num_steps", "guidance")}
+    assert generator == arguments["sampling"]["generator"]
+    assert model["generator"]["folder"] == "pretrained/waveform_generator"
+    for name in ("variations", "batch_size", "strength"):
+        assert data[name] == arguments[name], name
+    assert [data["prompt"]] == arguments["prompts"]
+    assert data["audio"] == "null: [a] 'b'.wav"
+
+
+def test_the_command_of_a_folder_of_stages_names_them(tmp_path):
+    for name in ("waveform_generator", "waveform_cascader"):
+        (tmp_path / name).mkdir()
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text((ROOT / "configs" / "cascade" / "waveform.yaml").read_text())
+    settings = PlaygroundSettings(routes={"folder": str(tmp_path), "recipe": str(recipe)})
+    model = parsed(dataclasses.replace(REQUEST, route="folder").command(settings))["model"]
+    assert model["generator"]["folder"] == str(tmp_path / "waveform_generator")
+    assert model["refiner"]["folder"] == str(tmp_path / "waveform_cascader")
+    assert model["super_resolution"] is None
+    model = parsed(dataclasses.replace(REQUEST, route="recipe").command(settings))["model"]
+    assert model["generator"]["folder"] == "pretrained/waveform_generator"
+
+
+def test_each_function_of_the_page_has_its_keyword_and_option():
+    """The table of docs/play.md names all of them, and what it names exists."""
+    table = (ROOT / "docs" / "play.md").read_text().partition("| on the page |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    request = dataclasses.replace(
+        REQUEST, negative="x", guidance=2.0, steps=5, bpm=90.0, key="D minor", adapters=("a",), recording=SONG
+    )
+    settings = PlaygroundSettings(adapters={"a": "a"})
+    modes = [dataclasses.replace(request, mode=mode, regions="1:2") for mode in MODES_OF_EDITING]
+    keywords = set().union(*(each.arguments() for each in modes)) - {"batch_size"}
+    words = [word for each in modes for word in shlex.split(each.command(settings))]
+    options = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--data.batch_size"}
+    in_python = set(re.findall(r"[a-z_]+", " ".join(row[1] for row in rows)))
+    assert keywords <= in_python
+    assert {"generator", "num_steps", "guidance", "adapters", "folder", "strength"} <= in_python
+    assert options == set(re.findall(r"--[a-z_.]+", " ".join(row[2] for row in rows)))
+    assert keywords <= set(inspect.signature(TextToMusic.generate).parameters)
+    # Every argument of the API belongs to one row.
+    labels = " ".join(row[0] for row in rows).lower()
+    names = {"bpm": "tempo", "mode": "continue", "extend": "continue", "regions": "repair"}
+    for field in dataclasses.fields(GenerationRequest):
+        assert names.get(field.name, field.name.partition("_")[0]) in labels, field.name
 
 
 def test_settings_out_of_range_are_refused():
