@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,15 @@ def test_the_server_fetches_no_url(client: Client) -> None:
     file = {"path": "http://127.0.0.1:9/song.wav", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(AppError, match="given by a URL; upload the file"):
         client.predict(prompt="", mode="vary", recording=file, api_name="/generate")
+
+
+def test_an_upload_of_two_gigabytes_is_refused_before_it_is_sent(server: Any) -> None:
+    connection = HTTPConnection(server.url.split("/")[2], timeout=60)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.putheader("Content-Length", str(2 * 2**30))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert answer.read() == b"The upload is too large; give a file of at most 20 MB.\n"
+    connection.close()
