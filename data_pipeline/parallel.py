@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -87,6 +88,9 @@ def _run_locally(function: Callable[[U], R], units: Iterable[U], workers: int) -
                 pending |= submit(1)
     except BrokenProcessPool as error:
         raise InputError(_KILLED) from error
+    except KeyboardInterrupt:
+        print("Interrupted; waiting for the workers to end ...", file=sys.stderr, flush=True)
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

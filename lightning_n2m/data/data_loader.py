@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -47,6 +49,8 @@ class Loader(DataLoader):
             InputError: if a worker cannot read its shards.
             TrainingFailure: if a worker was killed.
         """
+        if self.num_workers:
+            _start_fork_server()
         batches = super().__iter__()
         while True:
             began = time.perf_counter()
@@ -65,6 +69,22 @@ class Loader(DataLoader):
             if batch is None:
                 return
             yield batch
+
+
+def _start_fork_server() -> None:
+    """Start the fork server so that its workers ignore Ctrl-C, which a terminal sends to all processes.
+
+    The training process decides what an interrupt ends; a worker would print a traceback. Python keeps an
+    ignored signal ignored in a program that it starts, and the workers get the state of the fork server.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 def _comes_from_a_killed_worker(error: Exception) -> bool:
@@ -93,7 +113,8 @@ class EndWith:
         self.process = process
 
     def __call__(self, worker: int) -> None:
-        """Start to watch the other process, in a thread."""
+        """Start to watch the other process, in a thread, and leave Ctrl-C to it."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # in case the fork server was started elsewhere
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:

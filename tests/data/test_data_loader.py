@@ -65,6 +65,27 @@ def test_an_error_of_the_program_keeps_its_traceback() -> None:
         list(Loader(Numbers("bug"), batch_size=1, num_workers=1))
 
 
+class Interrupts(IterableDataset):
+    """Whether the worker ignores Ctrl-C: while it is started, and while it reads."""
+
+    def __setstate__(self, state: dict[str, bool]) -> None:
+        self.at_start = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+    def __getstate__(self) -> dict[str, bool]:
+        return {"any": True}
+
+    def __iter__(self) -> Iterator[bool]:
+        yield self.at_start
+        yield signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_workers_leave_ctrl_c_to_the_training() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ignored = list(Loader(Interrupts(), batch_size=None, num_workers=1))
+    assert ignored == [True, True]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_the_time_that_training_waits_is_counted() -> None:
     loader = Loader(Numbers("end"), batch_size=1)
     assert len(list(loader)) == 3
