@@ -73,6 +73,8 @@ def prepare_fit(trainer: Trainer, model: LightningModule, ckpt_path: str | None)
         return
     path = last if ckpt_path == "last" else Path(ckpt_path)
     is_given = path.is_file() or ckpt_path != "last"
+    if not is_given and not is_url(root) and trainer.is_global_zero:
+        print(f"{last} does not exist yet: a new training starts.", file=sys.stderr)
     if isinstance(model, Stage | TwoTowers) and is_given and not is_url(ckpt_path):
         model.check_checkpoint(read_checkpoint(path))
 

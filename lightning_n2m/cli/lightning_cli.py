@@ -55,6 +55,7 @@ _IGNORED_WARNINGS = (
     ".*Couldn't infer the batch indices.*",
     ".*The dirpath has changed.*",
     "Checkpoint directory .* exists and is not empty.*",
+    ".*there is no last checkpoint available.*",
     ".*isinstance.treespec, LeafSpec.*",
     # Nothing modifies the output of a block in place, which is what this warns of.
     ".*FSDP2-wrapped module .* returned a view tensor.*",

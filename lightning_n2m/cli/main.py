@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from lightning_n2m.cli.arguments import prepare_arguments
@@ -77,6 +78,8 @@ def _dispatch(arguments: list[str], from_process: bool) -> None:
         print(COMMANDS[command], end="")
         return
     options = _take_trusted(["--help" if option == "--help_all" else option for option in options])
+    if from_process:
+        warnings.formatwarning = _format_warning
     with contextlib.ExitStack() as stack:
         if from_process and os.environ.get("LOCAL_RANK", "0") == "0":
             if command in _SLOW:
@@ -110,6 +113,13 @@ def _run(command: str, options: list[str]) -> None:
         from lightning_n2m.cli.lightning_cli import run_cli
 
         run_cli([command, *options])
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning in one line, without the place in the source."""
+    return f"warning: {printable(str(message))}\n"
 
 
 def _take_trusted(options: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
 import sys
 import time
@@ -151,7 +152,9 @@ class EvaluationCallback(Callback):
         if self.merge_into is not None:
             merge_metrics(Path(self.merge_into), metrics)
         for row in metrics:
-            bounds = f"lower bound {row.lower_bound:.4g}, upper bound {row.upper_bound:.4g}, n {row.n}"
+            known = (("lower bound", row.lower_bound), ("upper bound", row.upper_bound))
+            bounds = "".join(f"{name} {value:.4g}, " for name, value in known if math.isfinite(value))
+            bounds += f"n {row.n}"
             print(f"{row.name}: {row.value:.4g} ({bounds}; {row.evaluator})")
         print(f"{folder / 'index.html'} ({(time.monotonic() - self.started) / 60:.1f} minutes)")
 

@@ -60,6 +60,13 @@ def test_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixtu
     assert "\x1b" not in error and "nowhere" in error
 
 
+def test_a_warning_is_one_line_without_its_place_in_the_source() -> None:
+    program = "import warnings, lightning_n2m.cli.main as m\n"
+    program += "m._run = lambda *_: warnings.warn('few\\x1b clips')\nm.main()"
+    job = subprocess.run([sys.executable, "-c", program, "export"], capture_output=True, text=True, cwd=ROOT)
+    assert job.stderr == "warning: few\\x1b clips\n"
+
+
 def test_an_interrupt_ends_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

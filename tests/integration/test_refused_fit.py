@@ -94,7 +94,13 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 @pytest.mark.parametrize("logger", ["csv", "none"])
-def test_last_is_found_with_every_logger(shards: Path, tmp_path: Path, logger: str) -> None:
+def test_last_is_found_with_every_logger(
+    shards: Path,
+    tmp_path: Path,
+    logger: str,
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     options = ["--trainer.logger=false"]
     if logger == "csv":
         options = [
@@ -104,6 +110,9 @@ def test_last_is_found_with_every_logger(shards: Path, tmp_path: Path, logger: s
     for steps in (1, 2):
         more = [f"--trainer.max_steps={steps}", "--ckpt_path=last", *QUICK, *options]
         fit(STAGE, shards, tmp_path / "run", *more)
+        is_new = "last.ckpt does not exist yet: a new training starts." in capsys.readouterr().err
+        assert is_new == (steps == 1)
+    assert not [warning for warning in recwarn if "last checkpoint" in str(warning.message)]
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
     assert checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] == 2
