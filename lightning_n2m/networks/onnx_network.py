@@ -172,7 +172,14 @@ class OnnxNetwork(nn.Module):
         # Threads that wait in a loop would take the processor from PyTorch's.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return runtime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
+            # No second attempt with other settings, and no settings from the file itself.
+            return runtime.InferenceSession(
+                self._content,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
+                read_config_from_model=0,
+            )
         except Exception as error:  # ONNX Runtime's errors have no class in common
             raise InputError(
                 f"{self._source} is not a network that ONNX Runtime can load: {_first_line(error)}."

@@ -19,7 +19,6 @@ from lightning_n2m.stages.bundle import (
     CONFIG,
     LAST,
     NETWORK,
-    build_stage,
     bundle_text,
     load_stage,
     read_config,
@@ -28,6 +27,7 @@ from lightning_n2m.stages.bundle import (
 )
 from lightning_n2m.stages.bundle_weights import WEIGHTS, regular_file
 from lightning_n2m.stages.onnx_file import MAX_BYTES, check_onnx, read_onnx, with_config
+from lightning_n2m.stages.stage_config import build_stage
 from lightning_n2m.storage import remove_partial_files, write_atomic
 from lightning_n2m.yaml_reader import read_text
 

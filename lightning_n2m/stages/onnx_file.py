@@ -71,17 +71,18 @@ def check_onnx(content: bytes, source: Path) -> str:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # of protobuf, whose classes differ between its versions
         raise InputError(f"{source} is damaged; export the run again.") from error
-    unusual = {imported.domain for imported in model.opset_import} - {"", "ai.onnx"}
+    libraries = [imported.domain for imported in (*model.opset_import, *model.functions)]
+    unusual = [library for library in libraries if library not in ("", "ai.onnx")]
     if unusual or model.functions or model.training_info:
         raise InputError(
-            f"{source} uses operators of another library ({', '.join(sorted(unusual))[:80]}), which are not "
+            f"{source} uses operators of another library ({str(unusual)[:80]}), which are not "
             "loaded; export the run again."
         )
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
             raise InputError(
-                f"{source} uses the operator {node.domain[:40]}.{node.op_type[:40]}, which the networks of a "
-                "stage do not have; export the run again."
+                f"{source} uses the operator {node.op_type[:40]!r} of {node.domain[:40]!r}, which the "
+                "network of a stage does not have; export the run again."
             )
     for tensor in _tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
@@ -89,7 +90,7 @@ def check_onnx(content: bytes, source: Path) -> str:
                 f"{source} has weights in another file, which is not read; export the run again."
             )
     texts = [entry.value for entry in model.metadata_props if entry.key == CONFIG_KEY]
-    return texts[0] if len(texts) == 1 else ""
+    return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else ""
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

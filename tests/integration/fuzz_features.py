@@ -27,6 +27,7 @@ from lightning_n2m.remote.sources import split_pin
 from lightning_n2m.stages.adapters import AdapterInfo, add_adapters, hash_weights, write_adapter
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle import load_stage, read_config, write_bundle
+from lightning_n2m.stages.onnx_bundle import load_for_sampling, save_onnx
 from lightning_n2m.stages.stage_config import build_stage
 from tests.audio.mp3_files import mp3
 from tests.integration.fuzzing import Reader
@@ -69,6 +70,9 @@ def _stages(folder: Path) -> list[Reader]:
     return [
         Reader("bundle-few-steps", few, ("*",), lambda path: load_stage(path), 1.0),
         Reader("adapter", adapter, ("*",), add, 2.0),
+        Reader(
+            "bundle-onnx", save_onnx(few, folder / "onnx"), ("*",), lambda path: load_for_sampling(path), 0.5
+        ),
     ]
 
 

@@ -12,8 +12,9 @@ from lightning_n2m.cli.main import main
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.onnx_network import OnnxNetwork, absent_inputs
 from lightning_n2m.seeding import PerSampleGenerator
-from lightning_n2m.stages.bundle import build_stage, load_stage, write_bundle
+from lightning_n2m.stages.bundle import load_stage, write_bundle
 from lightning_n2m.stages.onnx_bundle import load_for_sampling
+from lightning_n2m.stages.stage_config import build_stage
 from tests.integration.conftest import STAGES, tiny
 from tests.integration.test_distillation import LAYOUT, SMALL
 

@@ -157,9 +157,12 @@ def test_weights_in_another_file_are_not_read(copied: Path, place: str) -> None:
 def test_operators_that_no_network_of_a_stage_has_are_refused(copied: Path) -> None:
     whole = (copied / "network.onnx").read_bytes()
     for change, message in (
-        (lambda model: model.opset_import.add(domain="evil.library", version=1), "another library (evil"),
-        (lambda model: setattr(model.graph.node[0], "domain", "com.microsoft"), "com.microsoft."),
-        (lambda model: setattr(model.graph.node[0], "op_type", "Loop"), "operator .Loop"),
+        (lambda model: model.opset_import.add(domain="evil.library", version=1), "another library (['evil"),
+        (
+            lambda model: setattr(model.graph.node[0], "domain", "com.microsoft"),
+            "of 'com.microsoft'",
+        ),
+        (lambda model: setattr(model.graph.node[0], "op_type", "Loop"), "the operator 'Loop'"),
         (lambda model: model.functions.add(name="f", domain="x"), "another library"),
     ):
         (copied / "network.onnx").write_bytes(whole)
