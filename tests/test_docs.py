@@ -137,9 +137,10 @@ def test_documented_commands_have_options_that_exist(program, words, monkeypatch
     if command == "export":
         if "--merge" in options:
             options = options[: options.index("--merge")]
-        for option in ("--license", "--dataset", "--base_model", "--evaluation"):
+        for option in ("--license", "--dataset", "--base_model", "--evaluation", "--format"):
             if option in options:
                 place = options.index(option)
+                assert option != "--format" or options[place + 1] == "onnx"
                 del options[place : place + 2]
         assert len([word for word in options if not word.startswith("-")]) == 2
         assert {word for word in options if word.startswith("-")} <= {"--best", "--card"}
