@@ -61,8 +61,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert all(error.startswith("gradio.exceptions.Error: ") for error in errors), log.read_text()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    # Not of the session: playwright's event loop would run on in other files, which start their own.
     with chromium() as driver:
         yield driver
 
