@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.starter_corpus.debian import cache_folder
+from data_pipeline.starter_corpus.debian import cache_folder, unpack
 from lightning_n2m.errors import InputError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -45,15 +45,7 @@ def _unpacked(folder: Path) -> Path:
         raise InputError("There is no Chromium; install one, or run 'apt-get update' as root.")
     with tempfile.TemporaryDirectory(dir=folder.parent) as download:
         subprocess.run(["apt-get", "download", *packages], cwd=download, check=True, capture_output=True)
-        tree = Path(download) / "tree"
-        for file in Path(download).glob("*.deb"):
-            subprocess.run(["dpkg", "-x", str(file), str(tree)], check=True)
-        try:
-            tree.rename(folder)
-        except OSError:
-            # Another process has unpacked them in the meantime.
-            if not folder.is_dir():
-                raise
+        unpack(Path(download).glob("*.deb"), folder)
     return folder
 
 

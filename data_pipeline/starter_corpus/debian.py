@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightning_n2m.errors import InputError
@@ -45,15 +46,26 @@ def package(name: str, cache: Path) -> Path:
                 f"The Debian package {name} cannot be downloaded ({' '.join(lines) or 'no reason given'}); "
                 "run 'apt-get update' as root and look at the network."
             )
-        tree = Path(download) / "tree"
-        subprocess.run(["dpkg", "-x", str(files[0]), str(tree)], check=True)
+        unpack(files[:1], folder)
+    return folder
+
+
+def unpack(files: Iterable[Path], folder: Path) -> None:
+    """Unpack packages into one new folder, which appears when it is complete.
+
+    Args:
+        files: The ``.deb`` files.
+        folder: Where to unpack; one that another process has made in the meantime stays.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        tree = Path(scratch) / "tree"
+        for package_file in files:
+            subprocess.run(["dpkg", "-x", str(package_file), str(tree)], check=True)
         try:
             tree.rename(folder)
         except OSError:
-            # Another process has unpacked it in the meantime; its copy is equal.
             if not folder.is_dir():
                 raise
-    return folder
 
 
 def file(name: str, path: str, cache: Path) -> Path:

@@ -209,7 +209,7 @@ class DiffusionModule(LightningModule):
         """
         length = round(seconds * self.output_rate)
         self._check_options(negative, known)
-        conditions = self._signal_conditions(len(rng), length, rng, signal, known)
+        conditions = self._signal_conditions(length, rng, signal, known)
         if self.text is not None:
             conditions = self.with_text(conditions, captions)
         if self.network.number_names:
@@ -262,7 +262,7 @@ class DiffusionModule(LightningModule):
             )
 
     def _signal_conditions(
-        self, clips: int, length: int, rng: PerSampleGenerator, signal: Tensor | None, known: Known | None
+        self, length: int, rng: PerSampleGenerator, signal: Tensor | None, known: Known | None
     ) -> Conditions:
         """The low-fidelity signal and the known part of the output, where the stage has them.
 
@@ -278,7 +278,7 @@ class DiffusionModule(LightningModule):
             level, schedule = self.sampling.conditioning_noise, self.objective.schedule
             conditions = self.conditioner.for_sampling(signal, length, level, schedule, rng)
         if known is not None and self.network.known is not None:
-            regions = known_input(known.x0.expand(clips, -1, -1), known.mask)
+            regions = known_input(known.x0.expand(len(rng), -1, -1), known.mask)
             conditions = dataclasses.replace(conditions, known=regions)
         return conditions
 
