@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,13 @@ def export(args: Sequence[str]) -> None:
         help="onnx: the network of a stage for ONNX Runtime, for sampling only; needs the extra 'onnx'",
     )
     parser.add_argument("--half", action="store_true", help="store merged weights in 16 bits")
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="FOLDER",
+        help="a bundle beside OUT_FOLDER: store only the difference from its weights, at --rank",
+    )
+    parser.add_argument("--rank", type=int, default=16, help="rank of the difference from --base")
     card = parser.add_argument_group("card")
     card.add_argument("--card", action="store_true", help="write README.md in the form of model hubs")
     card.add_argument("--license", default="unknown", help="identifier of the licence, such as cc-by-4.0")
@@ -66,6 +74,8 @@ def export(args: Sequence[str]) -> None:
         parser.error("--card describes weights in the format safetensors; leave out --format onnx")
     if options.format == "onnx" and options.merge:
         parser.error("--format onnx does not go with --merge; merge first, then export the result")
+    if options.base and (options.card or options.merge or options.format == "onnx"):
+        parser.error("--base does not go with --card, --merge or --format onnx, whose weights are whole")
     if not options.card and (options.dataset or options.base_model or options.evaluation):
         parser.error("--dataset, --base_model and --evaluation describe a card; add --card")
 
@@ -87,6 +97,8 @@ def export(args: Sequence[str]) -> None:
     if options.format == "onnx":
         _export_onnx(options, run, checkpoint)
         return
+    if options.base and (is_adapter_run(run) or not _is_stage(read_config(run))):
+        raise InputError(f"--base is for the stages of a cascade, and {options.run} is none; leave it out.")
     if is_adapter_run(run):
         bundle = save_adapter(run, options.output, checkpoint=checkpoint)
         config = read_config(run)
@@ -102,10 +114,13 @@ def export(args: Sequence[str]) -> None:
         from lightning_n2m.mulan.bundle import save_towers
 
         save = save_towers
+    elif options.base:
+        save = functools.partial(save_stage, base=options.base, rank=options.rank)
     bundle = save(run, options.output, checkpoint=checkpoint)
     _write_card(bundle, config, facts)
-    print(f"{bundle} holds the averaged weights and the config of {options.run}.")
-    if save is save_stage:
+    origin = f", as a difference from {options.base}" if options.base else ""
+    print(f"{bundle} holds the averaged weights and the config of {options.run}{origin}.")
+    if _is_stage(config):
         _print_next_stage(bundle, str(config["class_path"]))
     else:
         print(f"Next: n2m-data embed --joint {shlex.quote(str(bundle))} --shards SHARDS --output EMBEDDINGS")
@@ -116,7 +131,7 @@ def _export_onnx(options: argparse.Namespace, run: Path, checkpoint: Path) -> No
     from lightning_n2m.stages.bundle import read_config
     from lightning_n2m.stages.onnx_bundle import save_onnx
 
-    if is_adapter_run(run) or not str(read_config(run)["class_path"]).startswith("lightning_n2m.stages."):
+    if is_adapter_run(run) or not _is_stage(read_config(run)):
         raise InputError(
             f"--format onnx is for the stages of a cascade, and {options.run} is none; leave it out."
         )
@@ -140,6 +155,10 @@ def _write_card(bundle: Path, config: dict[str, Any], facts: CardFacts | None) -
 
     if facts is not None:
         print(f"{write_card(bundle, config, facts)} is its card; 'n2m push' uploads both.")
+
+
+def _is_stage(config: dict[str, Any]) -> bool:
+    return str(config["class_path"]).startswith("lightning_n2m.stages.")
 
 
 def _role(class_path: str) -> tuple[str, str]:

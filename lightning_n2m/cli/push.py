@@ -47,7 +47,7 @@ def push(args: Sequence[str]) -> None:
     place = HubPlace.parse(options.place)
     bundles = find_local_bundles(options.folder)
     for bundle in bundles:
-        _check(bundle)
+        _check(bundle, bundles)
     files = files_to_upload(options.folder, bundles)
     if is_offline():
         raise InputError("push: N2M_OFFLINE or HF_HUB_OFFLINE is set; unset it to upload.")
@@ -84,15 +84,24 @@ def find_local_bundles(folder: Path) -> list[Path]:
     return bundles
 
 
-def _check(bundle: Path) -> None:
-    """Load a bundle: a damaged one is not uploaded."""
+def _check(bundle: Path, bundles: Sequence[Path]) -> None:
+    """Load a bundle: a damaged one, or one without its base, is not uploaded."""
     from lightning_n2m.mulan.bundle import load_towers
     from lightning_n2m.stages.adapters import read_adapter
     from lightning_n2m.stages.bundle import load_stage, read_config, read_document
+    from lightning_n2m.stages.low_rank import SECTION, Base
 
-    if "model" not in read_document(bundle)[0]:
+    document, _ = read_document(bundle)
+    if "model" not in document:
         read_adapter(bundle)
         return
+    if SECTION in document and Base.beside(bundle, document[SECTION]).path.name not in {
+        path.name for path in bundles
+    }:
+        raise InputError(
+            f"{bundle} is stored as a difference from another bundle; 'n2m export' it, which stores it "
+            "whole, or push the folder that holds both."
+        )
     is_joint = str(read_config(bundle)["class_path"]).startswith("lightning_n2m.mulan.")
     (load_towers if is_joint else load_stage)(bundle)
 

@@ -336,7 +336,7 @@ def factorise(
 ) -> dict[str, Tensor]:
     """The LoRA adapter nearest to the difference between two trainings of a network.
 
-    Each difference of weights is replaced by its best approximation of the rank (Eckart and Young 1936).
+    Each difference of weights is replaced by its best approximation of the rank, see `nearest_factors`.
     Tensors that no pattern matches, biases and norms stay those of the network.
 
     Args:
@@ -358,12 +358,24 @@ def factorise(
         shapes = factor_shapes(layer, settings)
         # As a matrix whose product up @ down has the kernel on the side of `factor_shapes`.
         matrix = difference.flatten(1)
-        u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-        rank = min(settings.rank, len(s))
-        root = (s[:rank] / settings.scale).sqrt()
-        left = F.pad(u[:, :rank] * root, (0, settings.rank - rank))  # (rows, r)
-        right = F.pad(root[:, None] * v[:rank], (0, 0, 0, settings.rank - rank))  # (r, columns)
+        left, right = nearest_factors(matrix / settings.scale, settings.rank)
+        missing = settings.rank - left.shape[1]
+        left, right = F.pad(left, (0, missing)), F.pad(right, (0, 0, 0, missing))
         pair = {"down": left.mT, "up": right} if isinstance(layer, Up) else {"down": right, "up": left}
         for part, tensor in pair.items():
             tensors[f"{name}.{part}"] = tensor.reshape(shapes[part]).float().contiguous()
     return tensors
+
+
+def nearest_factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Factors ``(m, r)`` and ``(r, n)`` whose product is the nearest matrix of rank r or less.
+
+    Both have the same norm (Eckart and Young 1936).
+
+    Args:
+        matrix: Any matrix ``(m, n)``.
+        rank: Largest r; m or n where that is less.
+    """
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * v[:rank]

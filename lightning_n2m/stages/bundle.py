@@ -24,11 +24,13 @@ from lightning_n2m.aliases import upgrade_config
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.resampling import widen_kernels
 from lightning_n2m.package_files import find_stage_folder
+from lightning_n2m.stages import low_rank
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.bundle_config import check_config
 from lightning_n2m.stages.bundle_weights import (
     WEIGHTS,
     checkpoint_weights,
+    hash_weights,
     read_header,
     read_safetensors,
     regular_file,
@@ -109,7 +111,14 @@ def _load_weights(stage: Stage, weights: dict[str, Tensor]) -> bool:
     return True
 
 
-def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoint: Path = LAST) -> Path:
+def save_stage(
+    run: str | Path,
+    folder: str | Path,
+    half: bool = True,
+    checkpoint: Path = LAST,
+    base: Path | None = None,
+    rank: int = 16,
+) -> Path:
     """Write the averaged weights of a run and its config as a bundle.
 
     Args:
@@ -117,6 +126,8 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
         folder: Where to write; a bundle that is there is replaced only when the new one is complete.
         half: Store weights in 16 bits, except a tensor that exceeds their range.
         checkpoint: Which of the run's checkpoints: the last, or the one that validated best.
+        base: A bundle beside ``folder``, relative to which the weights are stored; whole weights if none.
+        rank: Rank of the difference from the base, see `lightning_n2m.stages.low_rank`.
 
     Raises:
         InputError: if the run lacks config or checkpoint, or they do not belong together.
@@ -125,21 +136,47 @@ def save_stage(run: str | Path, folder: str | Path, half: bool = True, checkpoin
     config = read_config(run)
     weights = read_weights(run, checkpoint=checkpoint)
     build_stage(config).network.load_state_dict(weights)  # A bundle that cannot be loaded is not written.
-    return write_bundle(folder, config, store(weights, half))
+    if base is None:
+        return write_bundle(folder, config, store(weights, half))
+    section, stored = _relative_to(base, folder, weights, rank)
+    return write_bundle(folder, config, store(stored, half), base=section)
+
+
+def _relative_to(
+    base: Path, folder: Path, weights: Mapping[str, Tensor], rank: int
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Section ``base`` and stored tensors of a bundle that is stored relative to another."""
+    if base.resolve().parent != folder.resolve().parent or base.resolve() == folder.resolve():
+        raise InputError(f"--base {base} is not beside {folder}; choose an output folder next to it.")
+    if not (base / WEIGHTS).is_file() or low_rank.SECTION in read_document(base)[0]:
+        raise InputError(f"--base {base} is not a bundle with whole weights; give one that 'export' wrote.")
+    start = read_weights(base)
+    if not start.keys() <= weights.keys():
+        raise InputError(
+            f"--base {base} has tensors that the run lacks; give that which it began with."
+        )
+    section = low_rank.Base(base.resolve(), hash_weights(start)).to_config()
+    return section, low_rank.factorise(start, weights, rank)
 
 
 def write_bundle(
-    folder: Path, config: Mapping[str, Any], weights: dict[str, Tensor], section: str = "model"
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: dict[str, Tensor],
+    section: str = "model",
+    base: Mapping[str, str] | None = None,
 ) -> Path:
     """Write config and weights so that a reader finds the old bundle or the new one, never a mix.
 
     Args:
         folder: The bundle; it is made if it is not there.
-        config: The only section of its config.
+        config: The main section of its config.
         weights: The tensors as they are to be stored.
-        section: Name of the section: ``model``, or ``adapter``.
+        section: Name of that section: ``model``, or ``adapter``.
+        base: Section ``base`` of a bundle that is stored relative to another.
     """
-    text = bundle_text({section: dict(config)}, save(weights))
+    document = {section: dict(config)} | ({low_rank.SECTION: dict(base)} if base else {})
+    text = bundle_text(document, save(weights))
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)
     # As bytes: safetensors would make a file that only its owner may read.
@@ -195,10 +232,20 @@ def _check_shapes(build: Callable[[dict[str, Any]], nn.Module], config: dict[str
     with torch.device("meta"):
         module = build(config)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    if expected != shapes_of(read_header(path)):
+    shapes = shapes_of(read_header(path))
+    base = _base_of(path.parent)
+    if base is not None:
+        shapes = low_rank.restored_shapes(base.shapes(), shapes, path)
+    if expected != shapes:
         raise InputError(
             f"The weights in {path.parent} do not fit its {CONFIG}; both must come from one run."
         )
+
+
+def _base_of(folder: Path) -> low_rank.Base | None:
+    """What a bundle is stored relative to; none where it holds whole weights."""
+    document, _ = read_document(folder)
+    return low_rank.Base.beside(folder, document[low_rank.SECTION]) if low_rank.SECTION in document else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -262,7 +309,12 @@ def read_weights(folder: Path, prefix: str = "network.", checkpoint: Path = LAST
         InputError: if there are none, they are damaged, or a tensor is not finite.
     """
     if (folder / WEIGHTS).exists():
-        return read_safetensors(regular_file(folder, WEIGHTS))
+        path = regular_file(folder, WEIGHTS)
+        base = _base_of(folder)
+        if base is None:
+            return read_safetensors(path)
+        low_rank.restored_shapes(base.shapes(), shapes_of(read_header(path)), path)
+        return low_rank.restore(base.weights(), read_safetensors(path))
     if (folder / NETWORK).exists():
         raise InputError(
             f"{folder} holds a network in ONNX, which can only be sampled from; give the run or bundle that "
