@@ -51,7 +51,9 @@ class Objective:
         self.schedule, self.prediction, self.weight = schedule, prediction, weight
         self.min_snr_gamma = min_snr_gamma
 
-    def loss(self, network: Network, x0: Tensor, t: Tensor, noise: Tensor) -> Loss:
+    def loss(
+        self, network: Network, x0: Tensor, t: Tensor, noise: Tensor, known: Tensor | None = None
+    ) -> Loss:
         """Add noise to ``x0`` at times ``t`` and compute the loss of the network's output (section 3.1).
 
         Args:
@@ -59,11 +61,18 @@ class Objective:
             x0: Clean data, ``(b, c, t)``.
             t: Times in [0, 1], ``(b,)``.
             noise: Standard Gaussian, as ``x0``.
+            known: Mask ``(b, 1, t)`` of steps that sampling takes from ``x0``, whatever the network's output
+                is: the loss is that of the other steps; 0 where there are none.
         """
         level = self.schedule.at(t)
         output = network(level.diffuse(x0, noise), t)
         target = prediction_target(self.prediction, x0, noise, level)
-        error = (output.float() - target).square().flatten(1).mean(1)
+        squared = (output.float() - target).square()
+        if known is None:
+            error = squared.flatten(1).mean(1)
+        else:
+            unknown = (1 - known.to(squared)).flatten(1)
+            error = (squared.mean(1) * unknown).sum(1) / unknown.sum(1).clamp(min=1)
         weight = loss_weight(self.weight, self.prediction, level, self.min_snr_gamma)
         return Loss(weight.flatten() * error, error)
 

@@ -222,20 +222,22 @@ class Stage(DiffusionModule):
         uniform = self.times.stratify(rng.uniform(), self.seed, streams, positions)
         t = self.times.times(uniform, self.objective.schedule)
         conditions = self.build_conditions(batch, x0.shape[-1], rng, training=True)
-        conditions = self._with_known_regions(conditions, x0, rng)
+        conditions, known = self._with_known_regions(conditions, x0, rng)
         network = functools.partial(self.network, conditions=conditions)
         noise = rng.normal(*x0.shape[1:])
         if self.transport_group > 1:
             noise = couple(x0, noise, complete_groups(streams, positions, self.transport_group))
-        loss = self.objective.loss(network, x0, t, noise)
+        loss = self.objective.loss(network, x0, t, noise, known)
         return loss.weighted, loss.plain, t
 
-    def _with_known_regions(self, conditions: Conditions, x0: Tensor, rng: PerSampleGenerator) -> Conditions:
-        """Add random known regions of the target, if the stage trains with them."""
+    def _with_known_regions(
+        self, conditions: Conditions, x0: Tensor, rng: PerSampleGenerator
+    ) -> tuple[Conditions, Tensor | None]:
+        """Conditions with random known regions of the target, and their mask, if the stage trains with them."""
         if self.known_regions is None:
-            return conditions
-        known = known_input(x0, self.known_regions.draw(x0.shape[-1], rng))
-        return dataclasses.replace(conditions, known=known)
+            return conditions, None
+        mask = self.known_regions.draw(x0.shape[-1], rng)
+        return dataclasses.replace(conditions, known=known_input(x0, mask)), mask
 
     def _auxiliary_loss(self, batch: Batch, middle: list[Tensor]) -> Tensor:
         """Weighted sum of the auxiliary losses."""
@@ -283,10 +285,10 @@ class Stage(DiffusionModule):
             rng = PerSampleGenerator(f"validation {t}", batch["number"].tolist(), self.device)
             x0 = self.to_x0(self.target(batch["audio"]))
             conditions = self.build_conditions(batch, x0.shape[-1], rng, training=False)
-            conditions = self._with_known_regions(conditions, x0, rng)
+            conditions, known = self._with_known_regions(conditions, x0, rng)
             network = functools.partial(self.network, conditions=conditions)
             times = torch.full((len(x0),), t, device=self.device)
-            loss = self.objective.loss(network, x0, times, rng.normal(*x0.shape[1:])).plain.mean()
+            loss = self.objective.loss(network, x0, times, rng.normal(*x0.shape[1:]), known).plain.mean()
             self.log(f"{prefix}/loss_t{t:g}", loss, batch_size=len(x0), sync_dist=True)
             losses.append(loss)
         mean = torch.stack(losses).mean()

@@ -152,9 +152,7 @@ def _relative_to(
         raise InputError(f"--base {base} is not a bundle with whole weights; give one that 'export' wrote.")
     start = read_weights(base)
     if not start.keys() <= weights.keys():
-        raise InputError(
-            f"--base {base} has tensors that the run lacks; give that which it began with."
-        )
+        raise InputError(f"--base {base} has tensors that the run lacks; give that which it began with.")
     section = low_rank.Base(base.resolve(), hash_weights(start)).to_config()
     return section, low_rank.factorise(start, weights, rank)
 

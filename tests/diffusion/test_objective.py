@@ -49,6 +49,24 @@ def test_the_loss_of_an_epsilon_network_is_the_mean_square_of_its_error():
     torch.testing.assert_close(loss.weighted, noise.square().mean(dim=(1, 2)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_error_of_known_steps_does_not_count(kind):
+    x0, noise = draws()
+    objective = Objective(CosineSchedule(), kind)
+    level = objective.schedule.at(T)
+    known = torch.zeros(3, 1, 64)
+    known[0, :, :48], known[1, :, 10:] = 1, 1
+    error = torch.randn(3, 2, 64, generator=torch.Generator().manual_seed(1))
+
+    def network(x_t, t):
+        return prediction_target(kind, x0, noise, level) + error + 100 * known
+
+    loss = objective.loss(network, x0, T, noise, known)
+    expected = [error[0, :, 48:], error[1, :, :10], error[2]]
+    torch.testing.assert_close(loss.plain, torch.stack([part.square().mean() for part in expected]))
+    assert objective.loss(network, x0, T, noise, torch.ones(3, 1, 64)).plain.tolist() == [0, 0, 0]
+
+
 def test_the_loss_of_a_16_bit_output_is_float32():
     x0, noise = draws()
     loss = Objective(CosineSchedule()).loss(lambda x, t: x.bfloat16(), x0, T, noise)
