@@ -233,7 +233,7 @@ class Stage(DiffusionModule):
     def _with_known_regions(
         self, conditions: Conditions, x0: Tensor, rng: PerSampleGenerator
     ) -> tuple[Conditions, Tensor | None]:
-        """Conditions with random known regions of the target, if the stage trains with them, and their mask."""
+        """Conditions with random known regions of the target and their mask, if the stage trains so."""
         if self.known_regions is None:
             return conditions, None
         mask = self.known_regions.draw(x0.shape[-1], rng)
