@@ -60,6 +60,8 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 STAGES_OF_waveform    := waveform_generator waveform_cascader super_resolution
 STAGES_OF_spectrogram := spectrogram_generator spectrogram_vocoder super_resolution
 STUDENTS = $(if $(filter fast,$(QUALITY)),$(foreach stage,$(STAGES_OF_$(ROUTE)),$(if $(wildcard $(PRETRAINED)/$(stage)_few/config.yaml),-c configs/cascade/few/$(stage).yaml)))
+# Kept music needs a generator that trained with known regions; it takes the place of a student.
+EDITOR = $(if $(CONTINUE)$(REPAIR)$(SECTIONS),$(if $(wildcard $(PRETRAINED)/$(ROUTE)_generator_edit/config.yaml),-c configs/cascade/edit/$(ROUTE)_generator.yaml))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -86,7 +88,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [QUALITY=full] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
-	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml $(STUDENTS) --data.prompt="$$PROMPT" \
+	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml $(STUDENTS) $(EDITOR) --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION) $(EDIT)
 

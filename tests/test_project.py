@@ -161,13 +161,30 @@ def test_music_uses_the_students_that_exist_unless_the_quality_is_full(make, tmp
     assert run.returncode == 2 and "QUALITY is best; choose full or fast" in run.stderr
 
 
-def test_the_config_of_a_student_replaces_its_teacher():
+def test_kept_music_uses_the_generator_that_trained_for_it(make, tmp_path):
+    def configs(*arguments):
+        words = arguments_of(make("music", f"PRETRAINED={tmp_path}", *arguments))
+        return [words[i + 1].removeprefix("configs/cascade/") for i, word in enumerate(words) if word == "-c"]
+
+    editor = "edit/spectrogram_generator.yaml"
+    assert configs("CONTINUE=a.wav") == ["spectrogram.yaml"]
+    for folder in ("spectrogram_generator_edit", "spectrogram_generator_few"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.yaml").touch()
+    assert configs("REPAIR=a.wav", "FROM=1", "TO=2", "QUALITY=full") == ["spectrogram.yaml", editor]
+    for task in (("CONTINUE=a.wav",), ("SECTIONS=0:30 calm piano; 30:60 drums",)):
+        assert configs(*task)[-1] == editor
+    assert editor not in configs("PROMPT=a") + configs("VARY=a.wav") + configs("CONTINUE=a", "ROUTE=waveform")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("few", 5), ("edit", 1)])
+def test_the_config_of_a_student_or_editor_replaces_a_stage(kind, count):
     routes = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs/cascade").glob("*.yaml")]
-    overlays = sorted((ROOT / "configs/cascade/few").iterdir())
-    assert len(overlays) == 5
+    overlays = sorted((ROOT / "configs/cascade" / kind).iterdir())
+    assert len(overlays) == count
     for overlay in overlays:
         ((place, run),) = yaml.safe_load(overlay.read_text())["model"]["init_args"].items()
-        assert run == {"folder": f"pretrained/{overlay.stem}_few"}
+        assert run == {"folder": f"pretrained/{overlay.stem}_{kind}"}
         teachers = {route["model"]["init_args"][place]["folder"] for route in routes}
         assert f"pretrained/{overlay.stem}" in teachers
 

@@ -31,12 +31,12 @@ class Models:
         Raises:
             InputError: if a stage is missing or damaged, or an adapter belongs to another one.
         """
-        adapters = request.adapter_runs(self.settings)
-        name = json.dumps([request.route, adapters])
-        models = self._adapted if adapters else self._models
+        generator = request.generator(self.settings)
+        name = json.dumps([request.route, generator])
+        models = self._adapted if "adapters" in generator else self._models
         if name not in models:
             self._adapted.clear()
-            changes = {"generator": {"adapters": adapters}} if adapters else {}
+            changes = {"generator": generator} if generator else {}
             model = self.settings.routes[request.route]
             models[name] = from_pretrained(model, device=self.settings.device, **changes)
         return models[name]

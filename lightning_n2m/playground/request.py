@@ -13,6 +13,7 @@ from lightning_n2m.api import ROUTES, STAGES, cascade_arguments
 from lightning_n2m.conditioning.numbers import MODES, TONICS
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.errors import InputError, check_range
+from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.playground.settings import PlaygroundSettings
 from lightning_n2m.storage import is_url
 
@@ -148,6 +149,15 @@ class GenerationRequest:
             for name in self.adapters
         ]
 
+    def generator(self, settings: PlaygroundSettings) -> dict[str, Any]:
+        """Settings of the generator that differ from those of the route: adapters, or the route's editor."""
+        if self.adapters:
+            return {"adapters": self.adapter_runs(settings)}
+        editor = settings.editors.get(settings.routes[self.route])
+        if self.mode in ("continue", "repair") and editor and find_stage_folder(editor).is_dir():
+            return {"folder": editor}
+        return {}
+
     def command(self, settings: PlaygroundSettings) -> str:
         """The command that generates the same clips, for a shell."""
         words = ["python", "-m", "lightning_n2m", "predict", *_model_options(settings.routes[self.route])]
@@ -165,8 +175,8 @@ class GenerationRequest:
             words += ["--model.generator.num_steps", str(int(self.steps))]
         if self.guidance is not None:
             words += ["--model.generator.guidance", _exact(self.guidance)]
-        if self.adapters:
-            words += ["--model.generator.adapters", json.dumps(self.adapter_runs(settings))]
+        for name, value in self.generator(settings).items():
+            words += [f"--model.generator.{name}", value if isinstance(value, str) else json.dumps(value)]
         for name, value in self.editing().items():
             text = (
                 value.name if isinstance(value, Path) else value if isinstance(value, str) else _exact(value)

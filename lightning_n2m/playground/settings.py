@@ -14,6 +14,8 @@ class PlaygroundSettings:
     Args:
         routes: Name of each route on the page, and the model that `from_pretrained` loads for it.
         adapters: Name of each adapter of the generator on the page, and its folder.
+        editors: Folder of the generator that continues and repairs music, by model; the model's own generator
+            does so where there is none, or with an adapter.
         host: Address on which the server listens; 127.0.0.1 is reachable from this machine only.
         port: Port; 0 for any free one.
         device: Where the models run; a GPU where there is one when null.
@@ -31,6 +33,9 @@ class PlaygroundSettings:
         default_factory=lambda: {"spectrogram": "spectrogram", "waveform": "waveform"}
     )
     adapters: dict[str, str] = field(default_factory=dict)
+    editors: dict[str, str] = field(
+        default_factory=lambda: {"spectrogram": "pretrained/spectrogram_generator_edit"}
+    )
     host: str = "127.0.0.1"
     port: int = 7860
     device: str | None = None

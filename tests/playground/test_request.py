@@ -102,6 +102,26 @@ def test_adapters_have_folder_and_strength():
     assert json.loads(words[words.index("--model.generator.adapters") + 1]) == request.adapter_runs(settings)
 
 
+def test_kept_music_uses_the_editor_of_the_model_if_there_is_one(tmp_path):
+    editor = tmp_path / "editor"
+    settings = PlaygroundSettings(
+        routes={"spectrogram": "spectrogram", "own": "my/stages"},
+        editors={"spectrogram": str(editor)},
+        adapters={"style": "my/style"},
+    )
+    request = dataclasses.replace(REQUEST, mode="repair", recording=SONG, regions="8:12")
+    assert request.generator(settings) == {}
+    editor.mkdir()
+    assert request.generator(settings) == {"folder": str(editor)}
+    words = shlex.split(request.command(settings))
+    assert words[words.index("--model.generator.folder") + 1] == str(editor)
+    assert dataclasses.replace(request, mode="continue").generator(settings) == {"folder": str(editor)}
+    for mode in ("new", "vary"):
+        assert dataclasses.replace(request, mode=mode).generator(settings) == {}
+    assert dataclasses.replace(request, route="own").generator(settings) == {}
+    assert "folder" not in dataclasses.replace(request, adapters=("style",)).generator(settings)
+
+
 def parsed(command: str) -> dict[str, dict[str, Any]]:
     """Arguments of the model and of the data that `predict` takes from a command."""
     words = shlex.split(command)
