@@ -120,6 +120,7 @@ def main() -> None:
     outputs: dict[str, list[Tensor]] = {"recording": [audio for _, audio in pieces]}
     outputs |= {way: [] for way in ways}
     for number, (item, audio) in enumerate(pieces):
+        write(options.output / f"recording-{item.key}.flac", audio, RATE)
         for way, function in ways.items():
             path = options.output / f"{way.replace(' ', '-')}-{item.key}.flac"
             if not path.is_file():
