@@ -26,7 +26,7 @@ from lightning_n2m.remote.hub import HubPlace, HubSource
 from lightning_n2m.remote.sources import split_pin
 from lightning_n2m.stages.adapters import AdapterInfo, add_adapters, hash_weights, write_adapter
 from lightning_n2m.stages.base import Stage
-from lightning_n2m.stages.bundle import load_stage, read_config, write_bundle
+from lightning_n2m.stages.bundle import load_stage, read_config, save_stage, write_bundle
 from lightning_n2m.stages.onnx_bundle import load_for_sampling, save_onnx
 from lightning_n2m.stages.stage_config import build_stage
 from tests.audio.mp3_files import mp3
@@ -63,12 +63,19 @@ def _stages(folder: Path) -> list[Reader]:
     attach(trained.network, settings)
     info = AdapterInfo(settings, type(base).__name__, hash_weights(base.network.state_dict()))
     adapter = write_adapter(folder / "adapter", info, adapter_tensors(trained.network.state_dict()))
+    pair = folder / "pair"  # a stage, and another that is stored as its difference from it
+    other = {name: 1.5 * tensor for name, tensor in base.network.state_dict().items()}
+    beside = write_bundle(pair / "base", _small_stage()[0], other)
+    save_stage(few, pair / "student", half=False, base=beside, rank=2)
 
     def add(path: Path) -> None:
         add_adapters(copy.deepcopy(base), [(path, 0.5)])
 
     return [
         Reader("bundle-few-steps", few, ("*",), lambda path: load_stage(path), 1.0),
+        Reader(
+            "bundle-low-rank", pair, ("student/*", "base/*"), lambda path: load_stage(path / "student"), 1.0
+        ),
         Reader("adapter", adapter, ("*",), add, 2.0),
         Reader(
             "bundle-onnx", save_onnx(few, folder / "onnx"), ("*",), lambda path: load_for_sampling(path), 0.5
