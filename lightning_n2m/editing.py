@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_n2m.audio.beats import estimate_beats
 from lightning_n2m.audio.resample import resample
+from lightning_n2m.conditioning.numbers import MusicNumbers
 from lightning_n2m.data.editing import Edit, Piece
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.diffusion.known import Known
@@ -69,8 +71,9 @@ class Run:
         purpose: str,
         signal: Tensor | None,
         known: Known,
+        values: Sequence[MusicNumbers] | None = None,
     ) -> Tensor:
-        """Output of one stage for a window of ``frames / GRID`` seconds."""
+        """Output of one stage for a window of ``frames / GRID`` seconds; ``values`` are of each clip."""
         stage = self.stages[number]
         if self.start_stage is not None:
             self.start_stage(number)
@@ -78,8 +81,6 @@ class Run:
             f"{self.seed} {type(stage).__name__} {purpose}", self.numbers, known.x0.device
         )
         report = None if self.report is None else functools.partial(self.report, number)
-        # A window begins anywhere in a beat.
-        values = [replace(self.requested.numbers(prompt), beat=None) for prompt in prompts]
         names = self.stages[0].network.number_names
         texts = [self.requested.prompt_for(prompt, names) for prompt in prompts]
         return stage.generate(
@@ -126,7 +127,8 @@ class EditedMusic:
         first, last = self._window(span, CONTEXT)
         prompts = self.run.prompts if piece.prompt is None else [piece.prompt] * len(self.run.prompts)
         purpose = f"piece {span[0]}"
-        signal = self.run.generate(0, prompts, last - first, purpose, None, self._known_target(first, last))
+        known, numbers = self._known_target(first, last), self._numbers(first, last, prompts)
+        signal = self.run.generate(0, prompts, last - first, purpose, None, known, numbers)
         self._keep_output(span, first, signal)
         # The other stages run on the piece with less context.
         start, stop = self._window(span, REFINER_CONTEXT)
@@ -174,6 +176,27 @@ class EditedMusic:
             high = math.ceil((stop + margin - first / GRID) * rate)
             mask[..., max(0, low) : max(0, high)] = False
         return mask
+
+    def _numbers(self, first: int, last: int, prompts: Sequence[str]) -> list[MusicNumbers]:
+        """Tempo, key and beats of a window for each clip: the beats of what is known go on in what is not.
+
+        A tempo that is requested, or named by the prompt, is searched near itself in the known music. Where
+        that has other beats or no clear ones, new music has the requested tempo and any phase.
+        """
+        requested = [self.run.requested.numbers(prompt) for prompt in prompts]
+        if not {"tempo", "beat_phase"} & set(self.run.stages[0].network.number_names):
+            return requested
+        known = self._mask(self.rate, first, last, 0.0)[0, 0]
+        if not known.any():
+            # A window at the start of the music begins on a beat.
+            return requested if first == 0 else [replace(row, beat=None) for row in requested]
+        audio = self._audio(first, last, self.rate).cpu()
+        numbers = []
+        for row, clip in zip(requested, audio, strict=True):
+            beats = estimate_beats(clip, self.rate, known.cpu(), row.tempo)
+            found = (row.tempo, None) if beats is None else (beats.tempo, beats.at(0.0))
+            numbers.append(replace(row, tempo=found[0], beat=found[1]))
+        return numbers
 
     def _known_target(self, first: int, last: int) -> Known:
         """What the generator knows of its output in a window."""

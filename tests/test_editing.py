@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_n2m import editing
 from lightning_n2m.audio.io import Audio
 from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.data.editing import Edit, plan_edit, plan_sections
@@ -54,7 +55,15 @@ class FakeStage:
         assert known.x0.shape[-1] == known.mask.shape[-1] == length
         if signal is not None:
             assert signal.shape[-1] / self.previous_rate == pytest.approx(seconds)
-        self.calls.append({"prompts": list(captions), "seconds": seconds, "known": known, "signal": signal})
+        self.calls.append(
+            {
+                "prompts": list(captions),
+                "seconds": seconds,
+                "known": known,
+                "signal": signal,
+                "numbers": numbers,
+            }
+        )
         return torch.where(known.mask, known.x0, VALUE)
 
 
@@ -183,3 +192,58 @@ def test_a_rate_off_the_grid_is_refused() -> None:
     row[0].output_rate = 86.5
     with pytest.raises(InputError, match="multiple of 100"):
         render(plan_edit(music(1.0), extend=1.0), row)
+
+
+def clicks(tempo: float, seconds: float, first: float) -> Audio:
+    """A recording with a click on each beat, from the time ``first`` on."""
+    samples = 1e-4 * music(seconds).samples
+    burst = music(0.02).samples
+    for beat in range(int((seconds - first - 0.05) * tempo / 60) + 1):
+        start = round((first + beat * 60 / tempo) * RATE)
+        samples[:, start : start + burst.shape[-1]] += burst
+    return Audio(samples, RATE)
+
+
+def numbers_of(
+    edit: Edit, prompt: str = "prompt", names: Sequence[str] = ("tempo", "beat_phase")
+) -> list[Any]:
+    """Tempo, key and beats that the generator gets for each piece."""
+    row = stages()
+    row[0].network = SimpleNamespace(number_names=names)  # type: ignore[misc]
+    edit_music(edit, Run(row, [prompt], [0], 0, ""))  # type: ignore[arg-type]
+    return [call["numbers"][0] for call in row[0].calls]
+
+
+@pytest.mark.parametrize("tempo", [83.0, 120.0])
+def test_the_beats_of_the_recording_go_on_in_a_continuation(tempo: float) -> None:
+    # The window of the generator begins `CONTEXT` seconds before the end of the recording.
+    seconds, first = CONTEXT + 2.37, 0.41
+    (numbers,) = numbers_of(plan_edit(clicks(tempo, seconds, first), extend=3.0))
+    assert numbers.tempo == pytest.approx(tempo, rel=0.004)
+    start = seconds - CONTEXT
+    time_of_next_beat = (-numbers.beat % 1) * 60 / numbers.tempo
+    error = ((start + time_of_next_beat - first) * tempo / 60 + 0.5) % 1 - 0.5
+    assert abs(error) * 60 / tempo < 0.02
+
+
+def test_a_tempo_that_the_prompt_names_is_found_exactly_or_kept_without_beats() -> None:
+    edit = plan_edit(clicks(100.0, 6.0, 0.2), extend=2.0)
+    (numbers,) = numbers_of(edit, "a waltz at 101 bpm")
+    assert numbers.tempo == pytest.approx(100, rel=0.004) and numbers.beat is not None
+    (numbers,) = numbers_of(edit, "a waltz at 133 bpm in D minor")
+    assert (numbers.tempo, numbers.beat, numbers.key) == (133.0, None, ("D", "minor"))
+
+
+def test_a_piece_without_known_music_begins_on_a_beat_if_it_begins_the_music() -> None:
+    numbers = numbers_of(plan_sections("0:3 a waltz at 90 bpm; 3:6 drums"))
+    assert (numbers[0].tempo, numbers[0].beat) == (90.0, 0.0)
+    # The fake generator's constant has no beats.
+    assert (numbers[1].tempo, numbers[1].beat) == (None, None)
+
+
+def test_beats_are_not_searched_for_a_generator_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise AssertionError("searched for beats")
+
+    monkeypatch.setattr(editing, "estimate_beats", refuse)
+    numbers_of(plan_edit(clicks(100.0, 6.0, 0.2), extend=2.0), names=("tonic", "mode"))

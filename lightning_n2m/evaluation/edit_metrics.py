@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from lightning_n2m.audio.beats import beat_phase
 from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.audio.resample import resample
 
 SEAM_SECONDS = 2.4  # of a window over a seam: one patch of the embedder aiSFX (2.3 s)
 _MEL = MelSettings()
-_FRAMES = _MEL.sample_rate / _MEL.hop  # per second
 _A4, _OCTAVES = 440.0, (110.0, 1760.0)
 
 
@@ -44,37 +42,6 @@ def loudness_jump(audio: Tensor, rate: int, seam: float, seconds: float = 1.0) -
         for part in (audio[:, max(0, middle - length) : middle], audio[:, middle : middle + length])
     )
     return abs(after - before)
-
-
-def onset_strength(audio: Tensor, rate: int) -> Tensor:
-    """Rise of the log-mel summed over its channels, 100 values a second: ``(1, t)`` to ``(frames,)``."""
-    mel = log_mel(resample(audio, rate, _MEL.sample_rate)[None], _MEL)[0]
-    return (mel[:, 1:] - mel[:, :-1]).clamp(min=0).sum(0)
-
-
-def beat_phase(audio: Tensor, rate: int, tempo: float, start: float, stop: float) -> float:
-    """Time of the beats in a span, as a position in the beat from 0 to 1.
-
-    The phase of the onset strength at the tempo's frequency, summed over the tempo and its double, at which
-    most patterns have onsets as well.
-
-    Args:
-        audio: ``(1, t)``.
-        rate: Its rate in Hz.
-        tempo: Beats per minute, known exactly.
-        start: Beginning of the span in seconds.
-        stop: End of the span in seconds.
-    """
-    strength = onset_strength(audio, rate)
-    first, last = math.ceil(start * _FRAMES), math.floor(stop * _FRAMES)
-    part = strength[first:last]
-    part = part - part.mean()
-    beats = (torch.arange(first, first + len(part)) + 0.5) / _FRAMES * tempo / 60
-    # The candidates are compared by a comb with the first two harmonics of the beat.
-    candidates = torch.arange(0, 1, 0.002)
-    positions = 2 * math.pi * (beats[None] - candidates[:, None])
-    comb = positions.cos() + 0.5 * (2 * positions).cos()
-    return float(candidates[(comb @ part).argmax()])
 
 
 def beat_phase_error(audio: Tensor, rate: int, tempo: float, seam: float, seconds: float = 5.0) -> float:
