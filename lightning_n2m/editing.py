@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.beats import estimate_beats
 from lightning_n2m.audio.resample import resample
+from lightning_n2m.conditioning.key import estimate_key
 from lightning_n2m.conditioning.numbers import MusicNumbers
 from lightning_n2m.data.editing import Edit, Piece
 from lightning_n2m.data.requested_numbers import RequestedNumbers
@@ -178,24 +179,22 @@ class EditedMusic:
         return mask
 
     def _numbers(self, first: int, last: int, prompts: Sequence[str]) -> list[MusicNumbers]:
-        """Tempo, key and beats of a window for each clip: the beats of what is known go on in what is not.
+        """Tempo, beats and key of a window for each clip: those of what is known go on in what is not.
 
         A tempo that is requested, or named by the prompt, is searched near itself in the known music. Where
         that has other beats or no clear ones, new music has the requested tempo and any phase.
         """
+        names = self.run.stages[0].network.number_names
         requested = [self.run.requested.numbers(prompt) for prompt in prompts]
-        if not {"tempo", "beat_phase"} & set(self.run.stages[0].network.number_names):
-            return requested
-        known = self._mask(self.rate, first, last, 0.0)[0, 0]
-        if not known.any():
-            # A window at the start of the music begins on a beat.
-            return requested if first == 0 else [replace(row, beat=None) for row in requested]
+        known = self._mask(self.rate, first, last, 0.0)[0, 0].cpu()
+        if not names or (first == 0 and not known.any()):
+            return requested  # the first piece of new music begins on a beat
         audio = self._audio(first, last, self.rate).cpu()
         numbers = []
         for row, clip in zip(requested, audio, strict=True):
-            beats = estimate_beats(clip, self.rate, known.cpu(), row.tempo)
-            found = (row.tempo, None) if beats is None else (beats.tempo, beats.at(0.0))
-            numbers.append(replace(row, tempo=found[0], beat=found[1]))
+            beats = estimate_beats(clip, self.rate, known, row.tempo)
+            tempo, beat = (row.tempo, None) if beats is None else (beats.tempo, beats.at(0.0))
+            numbers.append(MusicNumbers(tempo, row.key or estimate_key(clip[:, known], self.rate), beat))
         return numbers
 
     def _known_target(self, first: int, last: int) -> Known:

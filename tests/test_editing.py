@@ -241,9 +241,25 @@ def test_a_piece_without_known_music_begins_on_a_beat_if_it_begins_the_music() -
     assert (numbers[1].tempo, numbers[1].beat) == (None, None)
 
 
-def test_beats_are_not_searched_for_a_generator_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_the_recording_goes_on_unless_another_is_named() -> None:
+    time = torch.arange(6 * RATE) / RATE
+    # The chords of D major: D, G and A, as sines.
+    chords = [(62, 66, 69), (67, 71, 74), (69, 73, 76)]
+    waves = [
+        sum(torch.sin(2 * torch.pi * 440 * 2 ** ((p - 69) / 12) * time) for p in chord) for chord in chords
+    ]
+    samples = 0.05 * torch.cat([wave[: 2 * RATE] for wave in waves])[None]  # type: ignore[index]
+    edit, names = plan_edit(Audio(samples, RATE), extend=2.0), ("tonic", "mode")
+    assert numbers_of(edit, names=names)[0].key == ("D", "major")
+    assert numbers_of(edit, "a hymn in E minor", names)[0].key == ("E", "minor")
+    quiet_noise = plan_edit(music(6.0), extend=2.0)
+    assert numbers_of(quiet_noise, names=names)[0].key is None
+
+
+def test_kept_music_is_not_analysed_for_a_generator_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
-        raise AssertionError("searched for beats")
+        raise AssertionError("analysed")
 
     monkeypatch.setattr(editing, "estimate_beats", refuse)
-    numbers_of(plan_edit(clicks(100.0, 6.0, 0.2), extend=2.0), names=("tonic", "mode"))
+    monkeypatch.setattr(editing, "estimate_key", refuse)
+    numbers_of(plan_edit(clicks(100.0, 6.0, 0.2), extend=2.0), names=())

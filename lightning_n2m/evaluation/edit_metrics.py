@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lightning_n2m.audio.beats import beat_phase
+from lightning_n2m.audio.chroma import mean_chroma
 from lightning_n2m.audio.mel import MelSettings, log_mel
 from lightning_n2m.audio.resample import resample
 
 SEAM_SECONDS = 2.4  # of a window over a seam: one patch of the embedder aiSFX (2.3 s)
 _MEL = MelSettings()
-_A4, _OCTAVES = 440.0, (110.0, 1760.0)
 
 
 def seam_window(audio: Tensor, rate: int, seam: float, seconds: float = SEAM_SECONDS) -> Tensor:
@@ -58,22 +58,6 @@ def beat_phase_error(audio: Tensor, rate: int, tempo: float, seam: float, second
     after = beat_phase(audio, rate, tempo, seam, seam + seconds)
     difference = (after - before + 0.5) % 1 - 0.5
     return abs(difference) * 60 / tempo
-
-
-def mean_chroma(audio: Tensor, rate: int) -> Tensor:
-    """Energy of the twelve pitch classes of ``(1, t)`` between 110 and 1760 Hz, ``(12,)``."""
-    size = 1 << (round(rate * 0.37) - 1).bit_length()  # resolution of about 3 Hz: semitones from 110 Hz on
-    length = max(size, audio.shape[-1])
-    padded = torch.nn.functional.pad(audio[0], (0, length - audio.shape[-1]))
-    power = torch.stft(padded, size, size // 4, window=torch.hann_window(size), return_complex=True).abs()
-    frequency = torch.arange(size // 2 + 1) * rate / size
-    pitch = 12 * torch.log2(frequency.clamp(min=1) / _A4)
-    inside = (frequency >= _OCTAVES[0]) & (frequency <= _OCTAVES[1])
-    nearest = pitch.round()
-    # A bin counts for the nearest pitch, less the further it lies from it.
-    weight = (1 - 2 * (pitch - nearest).abs()).clamp(min=0) * inside
-    chroma = torch.zeros(12)
-    return chroma.index_add_(0, (nearest.long() % 12), weight * power.sum(1))
 
 
 def chroma_correlation(first: Tensor, second: Tensor, rate: int) -> float:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_n2m.conditioning.numbers import ENHARMONIC, TONICS
+from lightning_n2m.conditioning.key import best_key
+from lightning_n2m.conditioning.numbers import ENHARMONIC
 from lightning_n2m.errors import InputError
-
-# Probability of each degree in a key (Temperley 2007, from the Kostka-Payne corpus), from the tonic up.
-_MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
-_MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
 
 
 def _librosa() -> Any:
@@ -61,16 +56,6 @@ def key(audio: Tensor, sample_rate: int) -> tuple[str, str]:
     harmonic = librosa.effects.harmonic(samples, margin=2.0)
     chroma = librosa.feature.chroma_cqt(y=harmonic, sr=sample_rate, bins_per_octave=36).mean(axis=1)
     return best_key(chroma)
-
-
-def best_key(chroma: NDArray[np.floating]) -> tuple[str, str]:
-    """Tonic and mode of the weights of the twelve pitch classes from C up."""
-    candidates = {
-        (TONICS[tonic], mode): np.corrcoef(chroma, np.roll(profile, tonic))[0, 1]
-        for mode, profile in (("major", _MAJOR), ("minor", _MINOR))
-        for tonic in range(12)
-    }
-    return max(candidates, key=lambda name: candidates[name])
 
 
 def same_key(estimate: tuple[str, str], tonic: str, mode: str) -> bool:

@@ -7,8 +7,10 @@ import pytest
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
+from lightning_n2m.conditioning.key import best_key
+from lightning_n2m.conditioning.numbers import TONICS
 from lightning_n2m.evaluation.reference_embeddings import middle
-from lightning_n2m.evaluation.tempo_key import TONICS, best_key, key, same_key, same_tempo, tempo
+from lightning_n2m.evaluation.tempo_key import key, same_key, same_tempo, tempo
 from tests.paths import CLIPS
 
 TRUTH = {
