@@ -72,7 +72,7 @@ def contenders(stage: Stage, inputs: tuple[Tensor, Tensor, Conditions]) -> dict[
 
 def music(stage: Stage) -> tuple[Tensor, Conditions]:
     """Clean data of a clip of music in the diffusion's space, and the conditions that belong to it."""
-    file = read(ROOT / "pretrained/examples/spectrogram/waltz.flac")
+    file = read(ROOT / "pretrained/examples/spectrogram/waltz.ogg")
     seconds = GENERATOR_SECONDS if stage.conditioner is None else stage.seconds
     audio = resample_file(file.samples, file.sample_rate, stage.sample_rate).mean(0).repeat(8)
     audio = audio[None, None, : round(seconds * stage.sample_rate)]

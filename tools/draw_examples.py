@@ -30,7 +30,7 @@ def main() -> None:
     figure, axes = plt.subplots(1, len(CLIPS), figsize=(14, 2.6), layout="constrained", sharey=True)
     settings = MelSettings()
     for axis, (name, prompt) in zip(axes, CLIPS.items(), strict=True):
-        clip = read(ROOT / "pretrained" / "examples" / "spectrogram" / f"{name}.flac")
+        clip = read(ROOT / "pretrained" / "examples" / "spectrogram" / f"{name}.ogg")
         audio = resample(clip.samples, clip.sample_rate, settings.sample_rate)
         axis.imshow(
             log_mel(audio[None], settings)[0],
