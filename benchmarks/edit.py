@@ -92,6 +92,10 @@ def main() -> None:
     )
     parser.add_argument("--num_steps", type=int, default=25)
     parser.add_argument("--corrections", type=int, default=0, help="adds the sampler with corrections")
+    parser.add_argument("--guidance", type=float, help="scale of all ways; the generator's own if none")
+    parser.add_argument(
+        "--for_choices", action="store_true", help="pieces to choose settings on, not those that are reported"
+    )
     parser.add_argument("--variations", type=int, default=2, help="pieces that are varied")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -100,10 +104,14 @@ def main() -> None:
     @functools.cache
     def model(folder: str | None) -> TextToMusic:
         """A cascade, loaded when a clip of it is missing."""
-        generator = {"num_steps": options.num_steps, **({"folder": folder} if folder else {})}
+        settings = {"num_steps": options.num_steps, "guidance": options.guidance, "folder": folder}
+        generator = {name: value for name, value in settings.items() if value is not None}
         return from_pretrained(generator=generator, super_resolution=None)
 
-    pieces = held_out(options.shards, options.pieces, RATE, 2 * seconds)
+    evaluation_set = Starter(
+        options.shards, 4 * options.pieces, domain="rendered", for_choices=options.for_choices
+    )
+    pieces = held_out(evaluation_set, options.pieces, RATE, 2 * seconds)
     ways: dict[str, Callable[[EvaluationItem, GeneratedAudio], Tensor]] = {
         "trained": lambda item, start: continued(model(options.trained), item, start, seconds),
         "sampler": lambda item, start: continued(model(None), item, start, seconds),
@@ -149,9 +157,10 @@ def main() -> None:
     write_atomic(options.output / "edit.json", json.dumps(table, indent=1))
 
 
-def held_out(shards: str, count: int, rate: int, seconds: float) -> list[tuple[EvaluationItem, Tensor]]:
+def held_out(
+    evaluation_set: Starter, count: int, rate: int, seconds: float
+) -> list[tuple[EvaluationItem, Tensor]]:
     """Rendered held-out clips with their audio, those with drums first."""
-    evaluation_set = Starter(shards, clips=4 * count, domain="rendered")
     items = sorted(evaluation_set.items(), key=lambda item: not item.truth.get("drums"))[:count]
     audio = dict(evaluation_set.references(items, rate))
     return [(item, audio[item.key][:, : round(seconds * rate)]) for item in items]
