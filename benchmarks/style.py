@@ -17,14 +17,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from data_pipeline import starter
 from data_pipeline.starter_corpus import arrangement, debian
+from lightning_n2m.api import from_pretrained
+from lightning_n2m.audio.io import read, write
+from lightning_n2m.evaluation.evaluation_sets import Starter
+from lightning_n2m.evaluation.tagger import predict_tags, tag_auc
 from lightning_n2m.storage import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 FONT = "OPL3"
 TRAINING, VALIDATION, HELD_OUT = 16, 1, 24  # pieces of 30 s
-CLIPS = 32  # prompts of an evaluation
+CLIPS = 32  # prompts of an evaluation, at most
+SECONDS = 10.24
 STRENGTHS = (0.0, 0.5, 1.0)
 OF_STYLE = (
     "KAD aisfx",
@@ -32,13 +39,6 @@ OF_STYLE = (
     "KAD musicnn-MTT",
     "FAD musicnn-MTT",
     "clips that repeat training music",
-)
-OF_PROMPTS = (
-    "tags of the prompt, mean AUC",
-    "instrument families of the reference",
-    "drums present or absent as requested",
-    "genre in the top 3",
-    "tempo within 8 %, up to octaves",
 )
 
 
@@ -100,14 +100,15 @@ def train(folder: Path) -> Path:
     return adapter
 
 
-def evaluate(folder: Path, shards: Path, adapter: Path, strength: float, *more: str) -> dict[str, float]:
-    """Metric values of the spectrogram route with the adapter at a strength."""
+def evaluate(folder: Path, shards: Path, adapter: Path, strength: float) -> dict[str, float]:
+    """Metric values of the style's prompts by the spectrogram route with the adapter at a strength."""
     result = folder / "evaluation.json"
     if not result.is_file():
         adapters = f"[{{folder: {adapter}, strength: {strength}}}]"
         n2m(
             "test", "-c", "configs/cascade/spectrogram.yaml", f"--model.generator.adapters={adapters}",
-            f"--data.evaluation_set.shards={shards}", f"--data.evaluation_set.clips={CLIPS}", *more,
+            f"--data.evaluation_set.shards={shards}", f"--data.evaluation_set.clips={CLIPS}",
+            "--data.evaluation_set.splits=[test]",
             f"--evaluation.folder={folder}", f"--evaluation.cache={folder.parent / 'cache'}",
             "--evaluation.refiner_clips=0", "--evaluation.one_seed_clips=0",
         )  # fmt: skip
@@ -115,13 +116,30 @@ def evaluate(folder: Path, shards: Path, adapter: Path, strength: float, *more: 
     return {row["name"].removeprefix("spectrogram: "): row["value"] for row in rows}
 
 
-def markdown(values: dict[str, dict[str, float]], names: tuple[str, ...]) -> str:
+def tag_score(folder: Path, shards: Path, adapter: Path, strength: float) -> float:
+    """Mean AUC of the tags of other prompts, 16 kHz clips with the adapter at a strength."""
+    prompts = [item.prompt for item in Starter(str(shards), CLIPS, for_choices=True).items()]
+    model = from_pretrained(
+        generator={"adapters": [{"folder": str(adapter), "strength": strength}]}, super_resolution=None
+    )
+    logits = []
+    for number, prompt in enumerate(prompts):
+        path = folder / f"prompt-{number:02d}-{strength:g}.flac"
+        if not path.is_file():
+            clip = model.generate(prompt, seconds=SECONDS, seed=number)
+            write(path, torch.from_numpy(clip.samples), clip.sample_rate)
+        audio = read(path)
+        logits.append(predict_tags(audio.samples[None], audio.sample_rate).logits[0])
+        print(f"strength {strength:g}: {number + 1} of {len(prompts)} prompts", flush=True)
+    return tag_auc(prompts, torch.stack(logits)).mean
+
+
+def markdown(values: dict[float, dict[str, float]]) -> str:
     """A table with a row for each metric and a column for each strength."""
-    lines = ["| | " + " | ".join(values) + " |", "|---" * (len(values) + 1) + "|"]
-    for name in names:
-        if all(column.get(name) is not None for column in values.values()):
-            cells = [f"{column[name]:.3g}" for column in values.values()]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines = ["| | " + " | ".join(f"strength {s:g}" for s in values) + " |", "|---" * (len(values) + 1) + "|"]
+    for name in OF_STYLE:
+        cells = [f"{column[name]:.3g}" for column in values.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -133,17 +151,17 @@ def main() -> None:
     options = parser.parse_args()
     folder, shards = options.output.resolve(), options.shards.resolve()
     adapter = train(folder)
-    style, prompts = {}, {}
-    for strength in STRENGTHS:
-        name = f"strength {strength:g}"
-        place = folder / f"style-{strength:g}"
-        held_out = "--data.evaluation_set.splits=[test]"
-        style[name] = evaluate(place, folder / "shards", adapter, strength, held_out)
-    for strength in STRENGTHS[:2]:
-        name, place = f"strength {strength:g}", folder / f"prompts-{strength:g}"
-        choices = "--data.evaluation_set.for_choices=true"
-        prompts[name] = evaluate(place, shards, adapter, strength, choices)
-    text = f"{markdown(style, OF_STYLE)}\n{markdown(prompts, OF_PROMPTS)}"
+    style = {
+        strength: evaluate(folder / f"style-{strength:g}", folder / "shards", adapter, strength)
+        for strength in STRENGTHS
+    }
+    prompts = folder / "prompts"
+    prompts.mkdir(exist_ok=True)
+    scores = {strength: tag_score(prompts, shards, adapter, strength) for strength in STRENGTHS[:2]}
+    lines = [
+        f"tags of other prompts, AUC at strength {name:g}: {score:.3f}" for name, score in scores.items()
+    ]
+    text = markdown(style) + "\n" + "\n".join(lines) + "\n"
     write_atomic(folder / "style.md", text)
     print(text)
 
