@@ -34,7 +34,7 @@ def draw(path: str, panels: Sequence[tuple[str, str, str]]) -> None:
         axis.set_yticks([])
         axis.tick_params(labelsize=8)
     axes[-1].set_xlabel("seconds", fontsize=8)
-    figure.savefig(path, dpi=110, pil_kwargs={"quality": 80})
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 70})
 
 
 def _mark(axis: Any, regions: str, seconds: float) -> None:

@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from PIL import Image
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.mel import MelSettings, log_mel
@@ -42,7 +43,9 @@ def main() -> None:
         axis.set_title(prompt if len(prompt) < 36 else prompt[:33] + "...", fontsize=9)
         axis.set_xlabel("seconds")
     axes[0].set_ylabel("mel channel")
-    figure.savefig(ROOT / "docs" / "examples.png", dpi=80)
+    path = ROOT / "docs" / "examples.png"
+    figure.savefig(path, dpi=80)
+    Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)  # a third of the size
 
 
 if __name__ == "__main__":

@@ -27,7 +27,20 @@ FOLDERS = (
     "pretrained",
     "tools",
 )
-SUFFIXES = {".env", ".flac", ".jpg", ".json", ".md", ".ogg", ".png", ".py", ".slurm", ".toml", ".txt", ".yaml"}
+SUFFIXES = {
+    ".env",
+    ".flac",
+    ".jpg",
+    ".json",
+    ".md",
+    ".ogg",
+    ".png",
+    ".py",
+    ".slurm",
+    ".toml",
+    ".txt",
+    ".yaml",
+}
 LINK = re.compile(r"(?P<open>!?\[[^\]]*\]\()(?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?P<close>\))")
 
 
