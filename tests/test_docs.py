@@ -137,7 +137,15 @@ def test_documented_commands_have_options_that_exist(program, words, monkeypatch
     if command == "export":
         if "--merge" in options:
             options = options[: options.index("--merge")]
-        for option in ("--license", "--dataset", "--base_model", "--evaluation", "--format"):
+        for option in (
+            "--license",
+            "--dataset",
+            "--base_model",
+            "--evaluation",
+            "--format",
+            "--base",
+            "--rank",
+        ):
             if option in options:
                 place = options.index(option)
                 assert option != "--format" or options[place + 1] == "onnx"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -250,3 +251,11 @@ class HubServer:
                 files[value["path"]] = self.lfs[value["oid"]]
         commit = self.commit(name, revision)
         handler.respond_json({"commitUrl": f"{self.url}/{name}/commit/{commit}", "commitOid": commit})
+
+
+def bytes_sent(server: FileServer, expected: int) -> int:
+    """Bytes that a server has sent: its threads count them after a client may have read them."""
+    deadline = time.monotonic() + 5
+    while server.sent < expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return server.sent
