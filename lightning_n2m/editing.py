@@ -179,7 +179,7 @@ class EditedMusic:
         return mask
 
     def _numbers(self, first: int, last: int, prompts: Sequence[str]) -> list[MusicNumbers]:
-        """Tempo, beats and key of a window for each clip: those of what is known go on in what is not.
+        """Tempo, beats and key of a window for each clip: estimated from what is known, for what is not.
 
         A tempo that is requested, or named by the prompt, is searched near itself in the known music. Where
         that has other beats or no clear ones, new music has the requested tempo and any phase.

@@ -215,7 +215,7 @@ def numbers_of(
 
 
 @pytest.mark.parametrize("tempo", [83.0, 120.0])
-def test_the_beats_of_the_recording_go_on_in_a_continuation(tempo: float) -> None:
+def test_a_continuation_has_the_beats_of_the_recording(tempo: float) -> None:
     # The window of the generator begins `CONTEXT` seconds before the end of the recording.
     seconds, first = CONTEXT + 2.37, 0.41
     (numbers,) = numbers_of(plan_edit(clicks(tempo, seconds, first), extend=3.0))
@@ -241,7 +241,7 @@ def test_a_piece_without_known_music_begins_on_a_beat_if_it_begins_the_music() -
     assert (numbers[1].tempo, numbers[1].beat) == (None, None)
 
 
-def test_the_key_of_the_recording_goes_on_unless_another_is_named() -> None:
+def test_a_continuation_has_the_key_of_the_recording_unless_another_is_named() -> None:
     time = torch.arange(6 * RATE) / RATE
     # The chords of D major: D, G and A, as sines.
     chords = [(62, 66, 69), (67, 71, 74), (69, 73, 76)]
