@@ -144,7 +144,7 @@ def markdown(values: dict[float, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Run all steps and print two tables."""
+    """Run all steps and print a table, the scores of other prompts, and the time of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", required=True, type=Path, help="of the starter's corpus")
     parser.add_argument("--output", required=True, type=Path)
@@ -161,6 +161,7 @@ def main() -> None:
     lines = [
         f"tags of other prompts, AUC at strength {name:g}: {score:.3f}" for name, score in scores.items()
     ]
+    lines.append(f"training: {json.loads((folder / 'seconds.json').read_text()):.0f} s")
     text = markdown(style) + "\n" + "\n".join(lines) + "\n"
     write_atomic(folder / "style.md", text)
     print(text)

@@ -18,6 +18,7 @@ _MEL = MelSettings()
 _FRAMES = _MEL.sample_rate / _MEL.hop  # per second
 _SLOWEST, _FASTEST = 45.0, 210.0  # beats per minute
 _TEMPO_STEP = 0.002  # of the search, as a share of the tempo
+_NEAR = 0.04  # range of a search near a tempo, as a share of it
 _USUAL, _OCTAVES = 110.0, 0.5  # centre and standard deviation of the prior of tempi, a normal in octaves
 _PHASES = 500  # of the search
 _SECOND_HARMONIC = 0.5  # weight: most patterns have onsets between the beats as well
@@ -53,7 +54,7 @@ def onset_strength(audio: Tensor, rate: int) -> Tensor:
 
 
 def estimate_beats(
-    audio: Tensor, rate: int, known: Tensor | None = None, tempo: float | None = None, tolerance: float = 0.04
+    audio: Tensor, rate: int, known: Tensor | None = None, tempo: float | None = None
 ) -> Beats | None:
     """Tempo and beats of music of constant tempo; null where they are not clear.
 
@@ -61,8 +62,7 @@ def estimate_beats(
         audio: ``(1, t)``.
         rate: Its rate in Hz.
         known: Which samples to use, ``(t,)``; all of them when null.
-        tempo: Tempo near which to search, in beats per minute; any when null.
-        tolerance: How near, as a share of it.
+        tempo: Tempo in beats per minute, within 4 % of which to search; any when null.
     """
     strength = onset_strength(audio, rate)
     weight = torch.ones_like(strength)
@@ -80,7 +80,7 @@ def estimate_beats(
     deviation = math.sqrt(part.square().sum().item() / count)
     if deviation < 1e-6:
         return None
-    low, high = (_SLOWEST, _FASTEST) if tempo is None else (tempo / (1 + tolerance), tempo * (1 + tolerance))
+    low, high = (_SLOWEST, _FASTEST) if tempo is None else (tempo / (1 + _NEAR), tempo * (1 + _NEAR))
     number = max(1, math.ceil(math.log(high / low) / _TEMPO_STEP)) + 1
     tempi = torch.logspace(math.log10(low), math.log10(high), number, dtype=torch.float64)
     scores, phases = _comb(part.double(), tempi)
