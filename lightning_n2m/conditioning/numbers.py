@@ -32,6 +32,13 @@ ENHARMONIC = {
     "E#": "F",
     "B#": "C",
 }
+# Which dropout of two numbers takes a number.
+_PAIR: dict[NumberName, str] = {
+    "tempo": "tempo_and_beats",
+    "beat_phase": "tempo_and_beats",
+    "tonic": "tonic_and_mode",
+    "mode": "tonic_and_mode",
+}
 _SIGNS = {"": "", "#": "#", "b": "b", "sharp": "#", "flat": "b", "♯": "#", "♭": "b"}
 _KEY = re.compile(r"([A-Ga-g])[ -]?(#|b|♯|♭|sharp|flat)?[ -]?(major|minor|maj|min|m)?")
 
@@ -60,12 +67,16 @@ class NumberDropout:
         tonic: Dropout of the tonic.
         mode: Dropout of the mode.
         beat_phase: Dropout of the beat phase.
+        tempo_and_beats: Dropout of tempo and beat phase together, as in a prompt that names no tempo.
+        tonic_and_mode: Dropout of tonic and mode together, as in a prompt that names no key.
     """
 
     tempo: float = 0.2
     tonic: float = 0.2
     mode: float = 0.2
     beat_phase: float = 0.2
+    tempo_and_beats: float = 0.0
+    tonic_and_mode: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -186,14 +197,14 @@ def draw_dropout(
     rng: PerSampleGenerator,
     text_dropped: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Which samples lose which number: by own draws, and together with their text.
+    """Which samples lose which number: by own draws, in pairs, and together with their text.
 
     Without its text and all numbers, a sample trains the unconditional branch of guidance.
 
     Args:
         names: The numbers that the network takes.
         dropout: Probabilities.
-        rng: Source of one draw per number and sample. It is not the generator of the other draws of a
+        rng: Source of one draw per probability and sample. It is not the generator of the other draws of a
             sample, so that these stay the same whichever numbers a network takes.
         text_dropped: True for the samples that lose their text, ``(b,)``.
     """
@@ -201,4 +212,4 @@ def draw_dropout(
     drawn = {name: rng.uniform() < probability for name, probability in vars(dropout).items()}
     if text_dropped is not None:
         drawn = {name: drop | text_dropped for name, drop in drawn.items()}
-    return {name: drawn[name] for name in names}
+    return {name: drawn[name] | drawn[_PAIR[name]] for name in names}

@@ -67,7 +67,7 @@ class Stage(DiffusionModule):
         text_dropout: Probability with which the text of a training sample is dropped (section 3.4).
         validation_times: Diffusion times at which validation measures the loss.
         number_dropout: Probabilities with which a training sample loses its tempo, tonic, mode or beat phase,
-            for a network that takes them; with its text it loses all of them.
+            alone or in pairs, for a network that takes them; with its text it loses all of them.
         seed: Seed of all random numbers of a training sample.
         compile: Compile the network for training.
         times: Distribution of the diffusion times.

@@ -93,13 +93,27 @@ def test_each_number_has_its_own_dropout_per_sample() -> None:
     dropout = NumberDropout(tempo=0.1, tonic=0.3, mode=0.5, beat_phase=0.9)
     clips = 4000
     drop = draw_dropout(NUMBERS, dropout, PerSampleGenerator("0 numbers", range(clips)))
-    for name, probability in vars(dropout).items():
+    for name in NUMBERS:
+        probability = getattr(dropout, name)
         # Three standard deviations of a binomial distribution.
         deviation = (probability * (1 - probability) / clips) ** 0.5
         assert abs(drop[name].float().mean().item() - probability) < 3 * deviation
     # Independent draws: both are dropped as often as the product of their probabilities says.
     both = (drop["tonic"] & drop["mode"]).float().mean().item()
     assert both == pytest.approx(0.15, abs=0.02)
+
+
+def test_a_pair_is_dropped_together_and_beside_the_single_numbers() -> None:
+    dropout = NumberDropout(0.0, 0.0, 0.0, 0.1, tempo_and_beats=0.3, tonic_and_mode=0.5)
+    clips = 4000
+    drop = draw_dropout(NUMBERS, dropout, PerSampleGenerator("0 numbers", range(clips)))
+    assert torch.equal(drop["tonic"], drop["mode"]) and not (drop["tempo"] & ~drop["beat_phase"]).any()
+    for name, probability in {"tempo": 0.3, "tonic": 0.5, "beat_phase": 1 - 0.7 * 0.9}.items():
+        deviation = (probability * (1 - probability) / clips) ** 0.5
+        assert abs(drop[name].float().mean().item() - probability) < 3 * deviation
+    # The draws of the single numbers are those without pairs.
+    alone = draw_dropout(NUMBERS, NumberDropout(0.0, 0.0, 0.0, 0.1), PerSampleGenerator("0 numbers", range(clips)))
+    assert torch.equal(alone["beat_phase"] | drop["tempo"], drop["beat_phase"])
 
 
 def test_dropout_does_not_depend_on_the_batch_or_on_the_other_numbers() -> None:
