@@ -34,7 +34,7 @@ class TrainingProgress(Callback):
         self.is_enabled = True
         self._start_time = self._last_time = 0.0
         self._start_step = self._step = self._max_steps = 0
-        self._loss: float | None = None
+        self._loss: torch.Tensor | None = None
         self._validation_loss: float | None = None
         self._timer: Timer | None = None
         self._activity = ""
@@ -66,9 +66,10 @@ class TrainingProgress(Callback):
     ) -> None:
         """Update after an optimiser step."""
         self._step = trainer.global_step
-        if self._is_due() and isinstance(outputs, dict) and torch.is_tensor(outputs.get("loss")):
-            # Lightning divides the loss of a batch by the number of accumulated batches.
-            self._loss = float(outputs["loss"]) * trainer.accumulate_grad_batches
+        if isinstance(outputs, dict) and torch.is_tensor(outputs.get("loss")):
+            # Lightning divides the loss of a batch by the number of accumulated batches. The value stays on
+            # the device, for which a step does not wait, until a line shows it.
+            self._loss = outputs["loss"].detach() * trainer.accumulate_grad_batches
         self.show(self._speed())
 
     def on_validation_batch_start(
@@ -128,7 +129,7 @@ class TrainingProgress(Callback):
         is_limited = self._max_steps > 0
         position = f"step {self._step:,}" + (f"/{self._max_steps:,}" if is_limited else "")
         share = f" ({self._step / self._max_steps:.0%})" if is_limited else ""
-        loss = "" if self._loss is None else f"loss {self._loss:.4g}"
+        loss = "" if self._loss is None else f"loss {float(self._loss):.4g}"
         validation = "" if self._validation_loss is None else f"val {self._validation_loss:.4g}"
         end = self._end()
         # On a long training, the share and then the losses give way: the end time always remains.

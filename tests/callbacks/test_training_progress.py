@@ -121,3 +121,17 @@ def test_a_terminal_shows_a_validation_as_soon_as_it_begins(monkeypatch: pytest.
     shown = terminal.getvalue()
     training.progress.on_validation_batch_start(training.trainer, None, None, 1)  # type: ignore[arg-type]
     assert terminal.getvalue() == shown, "more batches wait for the next update"
+
+
+def test_a_line_of_the_heartbeat_shows_the_loss_of_the_last_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may come before every step that would have shown one."""
+    training = Training(monkeypatch, step=0, total=100)
+    training.progress.interval = 15
+    training.start()
+    for loss in (0.5, 0.25):
+        training.now += 15
+        training.progress._repeated_line()
+        training.batches(1, seconds=1, loss=loss)
+    assert "loss 0.25 " in training.progress._repeated_line()
