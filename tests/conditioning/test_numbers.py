@@ -112,7 +112,9 @@ def test_a_pair_is_dropped_together_and_beside_the_single_numbers() -> None:
         deviation = (probability * (1 - probability) / clips) ** 0.5
         assert abs(drop[name].float().mean().item() - probability) < 3 * deviation
     # The draws of the single numbers are those without pairs.
-    alone = draw_dropout(NUMBERS, NumberDropout(0.0, 0.0, 0.0, 0.1), PerSampleGenerator("0 numbers", range(clips)))
+    alone = draw_dropout(
+        NUMBERS, NumberDropout(0.0, 0.0, 0.0, 0.1), PerSampleGenerator("0 numbers", range(clips))
+    )
     assert torch.equal(alone["beat_phase"] | drop["tempo"], drop["beat_phase"])
 
 

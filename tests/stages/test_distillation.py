@@ -6,6 +6,8 @@ The closed forms of the flow map are in tests/diffusion/test_flow_map.py.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.schedule import CosineSchedule
 from lightning_n2m.errors import InputError
 from lightning_n2m.networks.conditions import Conditions
+from lightning_n2m.networks.number_embedding import NUMBERS
 from lightning_n2m.networks.unet import UNet1d
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.distillation import distillation_loss, flow_steps, sampling_errors
@@ -49,7 +52,7 @@ class TextOfSixChannels:
     model = "none"
 
 
-def stage(guidance: Guidance, method: str, **network: bool) -> DiffusionModule:
+def stage(guidance: Guidance, method: str, **network: Any) -> DiffusionModule:
     sampling = Sampling(num_steps=4, method=method, guidance=guidance)
     text: Any = TextOfSixChannels()
     return DiffusionModule(unet(**network), Objective(CosineSchedule()), 100, 0.4, text, sampling=sampling)
@@ -169,6 +172,26 @@ def test_the_targets_fold_the_guidance_of_the_teacher_in() -> None:
     x0 = level.alpha * x - level.sigma * (w * v_text + (1 - w) * v_null)
     torch.testing.assert_close(found.x0, x0, atol=1e-4, rtol=1e-4)
     assert (v_text - v_null).abs().max() > 1e-3
+
+
+def test_the_unconditional_branch_of_the_teacher_has_neither_text_nor_numbers() -> None:
+    teacher = stage(OPEN, "ddim", numbers=NUMBERS)
+    x, t, plain = torch.randn(2, 1, 40), torch.rand(2), text(2)
+    numbers = {
+        "tempo": torch.tensor([90.0, 150.0]),
+        "tonic": torch.tensor([2, 7]),
+        "mode": torch.tensor([0, 1]),
+    }
+    conditions = dataclasses.replace(plain, **numbers, beat_phase=torch.randn(2, 2, 40))
+
+    def alone(inputs: Conditions) -> Tensor:
+        return teacher.objective.denoise(functools.partial(teacher.network, conditions=inputs), x, t).x0
+
+    unconditional = alone(plain.drop_text())
+    expected = unconditional + 3 * (alone(conditions) - unconditional)
+    guided = Teacher(teacher).denoise(x, t, conditions, torch.full((2,), 3.0)).x0
+    assert guided.allclose(expected, atol=1e-5)
+    assert not guided.allclose(Teacher(teacher).denoise(x, t, plain, torch.full((2,), 3.0)).x0, atol=1e-2)
 
 
 def test_a_step_of_a_batch_is_a_step_of_the_teachers_trajectory() -> None:
