@@ -18,6 +18,7 @@ from lightning_n2m.errors import InputError
 from lightning_n2m.stages.result import StageProgress
 from lightning_n2m.stages.stage_run import StageRun
 from tests.paths import ROOT
+from tests.stages.common import without_numbers
 
 NAMES = ("spectrogram_generator", "spectrogram_vocoder")
 STEPS = {"num_steps": 3}
@@ -98,7 +99,10 @@ def test_each_step_and_each_stage_are_observed(model: TextToMusic) -> None:
     np.testing.assert_array_equal(model.generate("techno", seconds=0.3).samples, clip.samples)
 
 
-def test_tempo_and_key_become_words_for_a_generator_without_inputs_for_them(model: TextToMusic) -> None:
+def test_tempo_and_key_become_words_for_a_generator_without_inputs_for_them(tmp_path: Path) -> None:
+    folder = without_numbers(ROOT / "pretrained" / NAMES[0], tmp_path / "generator")
+    settings = FEW_STEPS | {"generator": {"folder": str(folder), **STEPS}}
+    model = from_pretrained("spectrogram", device="cpu", **settings)
     clip = model.generate("a slow waltz", seconds=0.3, bpm=90, key="Dm")
     words = model.generate("a slow waltz, 90 bpm, D minor", seconds=0.3)
     np.testing.assert_array_equal(clip.samples, words.samples)
@@ -109,6 +113,16 @@ def test_tempo_and_key_become_words_for_a_generator_without_inputs_for_them(mode
         model.generate("a waltz at 90 bpm", seconds=0.3, bpm=120)
     with pytest.raises(InputError, match="key"):
         model.generate("a waltz", seconds=0.3, key="H moll")
+
+
+def test_tempo_and_key_are_inputs_of_the_generator_that_comes_with_the_project(model: TextToMusic) -> None:
+    clips = [
+        model.generate("a slow waltz", seconds=0.3, bpm=bpm, key=key).samples
+        for bpm, key in ((None, None), (90, None), (150, None), (90, "Dm"), (90, "Bb major"))
+    ]
+    assert len({clip.tobytes() for clip in clips}) == len(clips)
+    words = model.generate("a slow waltz, 90 bpm", seconds=0.3).samples
+    assert not np.array_equal(clips[1], words)
 
 
 def test_clips_are_saved(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from lightning_n2m.stages.bundle import (
 from lightning_n2m.stages.bundle_weights import WEIGHTS
 from lightning_n2m.stages.stage_config import build_stage
 from tests.paths import ROOT
+from tests.stages.common import without_numbers
 
 CONFIG: dict[str, Any] = {
     "class_path": "lightning_n2m.stages.cascaders.SuperResolution",
@@ -248,8 +249,8 @@ def test_a_training_starts_from_weights_with_smaller_kernels() -> None:
 
 
 @pytest.mark.parametrize("name", ["spectrogram_generator", "waveform_generator"])
-def test_a_training_with_numbers_starts_bit_equal_to_the_weights_without(name: str) -> None:
-    folder = ROOT / "pretrained" / name
+def test_a_training_with_numbers_starts_bit_equal_to_the_weights_without(name: str, tmp_path: Path) -> None:
+    folder = without_numbers(ROOT / "pretrained" / name, tmp_path / name)
     config, earlier = read_config(folder), load_stage(folder)
     config["init_args"]["network"]["init_args"]["numbers"] = list(NUMBERS)
     stage = build_stage(config)
