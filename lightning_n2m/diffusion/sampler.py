@@ -47,7 +47,10 @@ def sample(
             (Lu et al. 2022, algorithm 2), ``sde-dpm++2m`` (the same paper: the ancestral step with the
             same second-order multistep) or ``few`` (the flow map of a distilled network, see `flow_map`).
         gamma: Stochasticity of ``ancestral``: 0 the lower (posterior) variance, 1 the upper one.
-            Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` uses the lower one.
+            Both are stochastic; 0 is not DDIM. ``sde-dpm++2m`` uses the lower one. With ``few`` each step
+            leads to ``sqrt(1 - gamma^2)`` times the noise, relative to the data, at its end, and fresh noise
+            leads back to the end (Kim et al. 2024, algorithm 3): 0 is deterministic, 1 estimates clean data
+            in each step, as a consistency model does.
         progress: Called after each step with the number of completed steps and of all steps.
         known: Known part of the data, which every method keeps exactly.
 
@@ -69,14 +72,21 @@ def sample(
             # Noise the result of the step back to its beginning, and forget the estimate that led to it.
             x, previous = forward_step(x, log_snr[i + 1], log_snr[i], rng), before
         before = previous
-        interval = times[i : i + 2] if method == "few" else times[i : i + 1]
-        estimate = denoise(x, *interval.tolist())
         now, after = log_snr[i], log_snr[i + 1]
+        if method == "few":
+            end, below = _few_step_end(schedule, times[i + 1].item(), after, gamma)
+            estimate = denoise(x, times[i].item(), end)
+        else:
+            estimate = denoise(x, times[i].item())
         x0 = estimate.x0
         if method.endswith("dpm++2m"):
             x0, previous = extrapolate(x0, now, after, previous), (x0, now)
-        if method in ("ddim", "few"):
+        if method == "ddim":
             x = ddim_step(estimate, after)
+        elif method == "few":
+            x = ddim_step(estimate, below)
+            if after < below:
+                x = forward_step(x, below, after, rng)
         elif method == "dpm++2m":
             x = dpm_solver_step(x, x0, now, after)
         else:
@@ -84,6 +94,16 @@ def sample(
         if progress is not None:
             progress(i + 1, len(times) - 1)
     return x
+
+
+def _few_step_end(schedule: Schedule, time: float, log_snr: float, gamma: float) -> tuple[float, float]:
+    """Time and log-SNR to which a flow map leads before noise leads back to the end of the step."""
+    if gamma == 0 or log_snr == math.inf:
+        return time, log_snr
+    if gamma == 1:
+        return 0.0, math.inf
+    below = log_snr - math.log1p(-(gamma**2))
+    return schedule.time_of(torch.tensor(below)).item(), below
 
 
 def extrapolate(x0: Tensor, now: float, after: float, previous: tuple[Tensor, float] | None) -> Tensor:

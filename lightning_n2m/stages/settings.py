@@ -97,7 +97,7 @@ class Sampling:
         num_steps: Number of steps; that of the paper when null.
         reverse_schedule: Reverse the step list: front-heavy becomes back-heavy.
         method: Sampler.
-        gamma: Stochasticity of the ancestral sampler.
+        gamma: Stochasticity of the ancestral and of the few-step sampler.
         start_time: Time at which a stage with a stacked waveform starts, from that waveform noised to it
             (Meng et al. 2022). 1 starts from pure noise, as in the paper. All steps are scaled by it.
         guidance: Guidance and clipping.

@@ -40,7 +40,7 @@ class StageRun:
         step_schedule: Step list, by name.
         reverse_schedule: Reverse the step list: front-heavy becomes back-heavy.
         method: Sampler.
-        gamma: Stochasticity of the ancestral sampler.
+        gamma: Stochasticity of the ancestral and of the few-step sampler.
         conditioning_noise: Diffusion time to which the signal of the previous stage is noised.
         consistency_iterations: Number of consistency projections onto that signal.
         adapters: Adapters that were trained on this stage; their changes add up.

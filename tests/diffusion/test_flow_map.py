@@ -195,6 +195,36 @@ def test_few_steps_of_the_exact_student_are_exact_for_every_number_of_steps(
         torch.testing.assert_close(data.double(), expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("gamma", [0.3, 0.8, 1.0])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_noise_between_few_steps_keeps_the_distribution_of_the_exact_student(
+    schedule: Schedule, gamma: float
+) -> None:
+    """Mean, spread, and what is left of the starting noise: each return scales it by a known factor."""
+    times, samples = step_times("uniform", 4), 20_000
+    z = PerSampleGenerator(1, [0]).normal(3, samples).double()
+    start, clean = (level_at(schedule, torch.tensor([time])) for time in (1.0, 0.0))
+    noise = start.alpha * MEAN + marginal_spread(start) * z
+
+    def denoise(x: Tensor, time: float, end: float) -> Denoised:
+        t = torch.tensor([time])
+        level = level_at(schedule, t)
+        alpha, sigma = level.alpha.double(), level.sigma.double()
+        flow = exact_flow(schedule, x, t, torch.tensor([end], dtype=torch.float64))
+        return Denoised(alpha * x - sigma * flow, sigma * x + alpha * flow)
+
+    data = sample(denoise, noise, schedule, times, PerSampleGenerator(0, [0]), "few", gamma)
+    kept = torch.ones(3, 1, dtype=torch.float64)
+    for time in times[1:-1]:
+        # Standard deviations relative to alpha: at the end of the step, and where the flow map led.
+        ratio = (-schedule.exact_log_snr(time)).exp()
+        kept *= torch.sqrt((SPREAD**2 + (1 - gamma**2) * ratio) / (SPREAD**2 + ratio))
+    deviations = ((data - MEAN) / SPREAD)[0]
+    assert deviations.mean(dim=1).abs().max() < 0.03
+    torch.testing.assert_close(deviations.std(dim=1), torch.ones(3, dtype=torch.float64), atol=0.02, rtol=0)
+    torch.testing.assert_close((deviations * z[0]).mean(dim=1), kept[:, 0], atol=0.03, rtol=0)
+
+
 def test_a_student_that_ignores_its_step_samples_like_ddim() -> None:
     schedule = CosineSchedule()
     noise = points(schedule, torch.ones(B)).float()

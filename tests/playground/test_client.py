@@ -51,7 +51,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
 
 @pytest.fixture(scope="module")
 def client(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return Client(server.url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+    # On a busy machine a server that samples may answer later than the 5 s that httpx waits.
+    downloads = tmp_path_factory.mktemp("downloads")
+    return Client(server.url, verbose=False, download_files=downloads, httpx_kwargs={"timeout": 60})
 
 
 def test_names_and_arguments_of_the_api_stay(client: Client) -> None:

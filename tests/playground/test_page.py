@@ -24,11 +24,12 @@ pytestmark = pytest.mark.slow
 
 def fill(page: Any, prompt: str, seconds: float = 0.5, variations: int = 1, steps: int = 2) -> None:
     """Fill the form."""
+    if not page.is_visible("#steps input"):
+        page.click("text=Sampler")
+    page.wait_for_function("document.querySelector('#steps input')?.value")  # it is made when it opens
     page.fill("#prompt textarea", prompt)
     page.fill("#seconds input[type=number]", str(seconds))
     page.fill("#variations input[type=number]", str(variations))
-    if not page.is_visible("#steps input"):
-        page.click("text=Sampler")
     page.fill("#steps input", str(steps))
 
 
