@@ -46,14 +46,21 @@ def memory() -> Iterable[Result]:
             yield Result(question, long, short, f"itself at {SECONDS:g} s", "MB", 0.8, False)
 
 
-def _in_process(route: str, seconds: float, total: int | None, first: int = 0) -> dict[str, float]:
+def seconds_of(route: str, few: bool) -> float:
+    """Seconds from a prompt to `SECONDS` of music, without loading, with few-step students or teachers."""
+    return _in_process(route, SECONDS, None, few=few)["seconds"]
+
+
+def _in_process(
+    route: str, seconds: float, total: int | None, first: int = 0, few: bool = False
+) -> dict[str, float]:
     """Run the cascade in its own process, from its first or a later stage on."""
-    command = [sys.executable, "-m", "benchmarks.sampling", json.dumps([route, seconds, total, first])]
+    command = [sys.executable, "-m", "benchmarks.sampling", json.dumps([route, seconds, total, first, few])]
     output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output)
 
 
-def _generate(route: str, seconds: float, total: int | None, first: int) -> dict[str, float]:
+def _generate(route: str, seconds: float, total: int | None, first: int, few: bool) -> dict[str, float]:
     """Seconds from text to audio, without loading, and the peak memory of the process in MB."""
     import torch
     import yaml
@@ -62,12 +69,18 @@ def _generate(route: str, seconds: float, total: int | None, first: int) -> dict
     from lightning_n2m.stages.stage_run import StageRun
 
     config = yaml.safe_load((ROOT / f"configs/cascade/{route}.yaml").read_text())["model"]["init_args"]
+    for name, settings in config.items():
+        student = f"{settings['folder']}_few" if few and isinstance(settings, dict) else ""
+        if student and Path(student, "config.yaml").is_file():
+            config[name] = {"folder": student}
     stages = [
         StageRun(**config[name] | ({"num_steps": total} if total else {})).load()
         for name in ("generator", "refiner", "super_resolution")
     ]
     channels, steps = stages[0].network.channels, round(seconds * stages[0].output_rate)
     signal = torch.zeros(1, channels, steps) if first else None
+    if stages[0].text is not None:
+        stages[0].text.encode([PROMPT], torch.device("cpu"))  # loads the encoder
     began = time.perf_counter()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_in_16_bits()):
         for stage in stages[first:]:
