@@ -217,11 +217,9 @@ def build_page(playground: Playground) -> gr.Blocks:
             concurrency_limit=1,
             concurrency_id="generation",
         )
-        cancel.click(
-            lambda: progress_html([], "Cancelled."),
-            outputs=progress,
-            cancels=[running],
-            queue=False,
-            api_visibility="private",
+        cancel.click(cancels=[running], fn=None, api_visibility="private")
+        # After a cancellation and after an error; a function of the button would race with the last reports.
+        running.failure(
+            lambda: progress_html([], "Stopped."), outputs=progress, queue=False, api_visibility="private"
         )
     return page
