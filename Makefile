@@ -68,7 +68,7 @@ EDITOR = $(if $(CONTINUE)$(REPAIR)$(SECTIONS),$(if $(wildcard $(PRETRAINED)/$(RO
 .NOTPARALLEL:
 MKDOCS  := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 
-.PHONY: help music play test evaluate starter lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%)
+.PHONY: help music play test evaluate starter students lint format docs fuzz mutants gpu bench tensorboard install starter-labels $(STAGES:%=starter-%) $(STAGES:%=student-%)
 
 # EXTEND: seconds to add to the recording. EDIT: options of `predict` for it.
 EXTEND   = $(SECONDS)
@@ -147,6 +147,18 @@ $(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/
 	$(CPU_ENV) $(RUN) -m lightning_n2m $(FIT) --data.shards $(BUILD)/shards --trainer.default_root_dir $(@D) \
 		$(if $(filter gpu,$(DEVICE)),--data.num_workers 8,--trainer.precision $(PRECISION)) --ckpt_path last
 	$(RUN) -m lightning_n2m export $(@D) pretrained/$*
+	@touch $@
+
+students: $(STAGES:%=student-%) ## few-step students of the stages in pretrained/, beside them: [BUILD=build/starter]
+
+# One student: make student-STAGE.
+$(STAGES:%=student-%): student-%: $(BUILD)/runs/%_few/exported
+
+$(STAGES:%=$(BUILD)/runs/%_few/exported): $(BUILD)/runs/%_few/exported: configs/starter/%_few.yaml $(BUILD)/shards/index.json
+	$(CPU_ENV) $(RUN) -m lightning_n2m $(FIT) --weights pretrained/$* --data.shards $(BUILD)/shards \
+		--trainer.default_root_dir $(@D) \
+		$(if $(filter gpu,$(DEVICE)),--data.num_workers 8,--trainer.precision $(PRECISION)) --ckpt_path last
+	$(RUN) -m lightning_n2m export $(@D) pretrained/$*_few --base pretrained/$* --rank 16
 	@touch $@
 
 # Pseudo-labels: candidate captions, the joint model that selects from them, and the selection for each clip.

@@ -128,10 +128,11 @@ def points(student: Path) -> list[Point]:
     teacher = ROOT / "pretrained" / stage
     few = [Point("student", student, "few", steps) for steps in (1, 2, 4, 8, 16)]
     if stage in ROUTES:
+        curves = (("ancestral", "ancestral", (50, 25, 8)), ("DPM-Solver++(2M)", "dpm++2m", (16, 8, 4, 2)))
         return [
             Point(f"teacher, {name}", teacher, method, steps, 2)
-            for name, method in (("ancestral", "ancestral"), ("DPM-Solver++(2M)", "dpm++2m"))
-            for steps in (50, 25, 8, 4, 2)
+            for name, method, numbers in curves
+            for steps in numbers
         ] + few
     second_order = [Point("teacher, DPM-Solver++(2M)", teacher, "dpm++2m", steps) for steps in (1, 2, 4, 8)]
     return [Point("teacher, as exported", teacher), *second_order, *few[:-1]]
