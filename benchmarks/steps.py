@@ -11,6 +11,7 @@ the number of prompts, and of clips for a refiner. The benchmark builds the star
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
@@ -30,8 +32,10 @@ from benchmarks.sampling import SECONDS, fast_in_16_bits, seconds_of
 from lightning_n2m.evaluation.clip_features import RATE
 from lightning_n2m.evaluation.embedders import load_embedder
 from lightning_n2m.evaluation.evaluation_sets import Starter
+from lightning_n2m.evaluation.frechet import frechet_distance
 from lightning_n2m.evaluation.reference_embeddings import middle
-from lightning_n2m.evaluation.refiner import RefinerClips, evaluate_refiner
+from lightning_n2m.evaluation.stft import stft_distance
+from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.bundle import read_config
 from lightning_n2m.stages.stage_run import StageRun
 from lightning_n2m.storage import write_atomic
@@ -57,7 +61,7 @@ TARGETS = {
     "waveform_cascader": {4: 0.95},
     "super_resolution": {2: 0.95},
 }
-SEED = 0
+SEED, BATCH = 0, 8
 CLIPS = int(os.environ.get("PROMPTS", "16"))  # distances of few are noisy
 
 
@@ -104,8 +108,11 @@ class Point:
 
     @property
     def stage_run(self) -> StageRun:
-        """The stage with this sampling."""
-        return StageRun(folder=str(self.folder), method=self.method, num_steps=self.steps)
+        """The stage with this sampling; the paper's step lists need at least 4 steps."""
+        times = "uniform" if self.method else None
+        return StageRun(
+            folder=str(self.folder), method=self.method, num_steps=self.steps, step_schedule=times
+        )
 
     def work_folder(self, clips: int) -> Path:
         """Folder for what this point generates: another one for other weights or settings."""
@@ -191,28 +198,47 @@ def evaluate_route(point: Point, clips: int) -> dict[str, float]:
 
 
 def evaluate_refined(point: Point, clips: int) -> dict[str, float]:
-    """Metric values of a refiner on real music."""
-    folder = point.work_folder(clips)
-    result = folder / "values.json"
+    """Distances between a refiner's output on real music and that music."""
+    result = point.work_folder(clips) / "values.json"
+    result.parent.mkdir(parents=True, exist_ok=True)
     if not result.is_file():
         stage = point.stage_run.load()
-        evaluation_set = Starter(str(corpus() / "shards"), clips)
-        items = evaluation_set.items()
-        audio = {
-            key: middle(clip, stage.sample_rate, evaluation_set.seconds)
-            for key, clip in evaluation_set.references(items, stage.sample_rate)
-        }
-        references = RefinerClips(
-            [item.key for item in items],
-            [item.prompt for item in items],
-            torch.stack([audio[item.key] for item in items]),
-        )
-        # The tagger's input ends at 8 kHz, where the band that super-resolution adds begins.
-        embedders = [load_embedder(name) for name in ("musicnn", "aisfx")[stage.sample_rate > RATE :]]
+        assert stage.conditioner is not None
+        rate = stage.sample_rate
+        prompts, music = real_music(rate, clips)
+        outputs = []
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_in_16_bits()):
-            values = evaluate_refiner(stage, references, folder, embedders, SEED)
-        write_atomic(result, json.dumps({value.name.split(", ", 1)[1]: value.value for value in values}))
+            for part in torch.arange(clips).split(BATCH):
+                signal = stage.conditioner.degrade(music[part])
+                rng = PerSampleGenerator(SEED, part.tolist())
+                texts = [prompts[i] for i in part.tolist()]
+                outputs.append(stage.generate(texts, music.shape[-1] / rate, rng, signal).float())
+        output = torch.cat(outputs)
+        values = {"STFT distance": float(stft_distance(output, music).mean())}
+        # The tagger's input ends at 8 kHz, where the band that super-resolution adds begins.
+        for name in ("musicnn", "aisfx")[rate > RATE :]:
+            embedder = load_embedder(name)
+            generated = torch.cat([embedder.embed(x, rate) for x in output.split(BATCH)])
+            distance = frechet_distance(generated, embedded_music(name, rate, clips), 0)
+            values[f"FAD {embedder.name}"] = distance.value
+        write_atomic(result, json.dumps(values))
     return json.loads(result.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def real_music(rate: int, clips: int) -> tuple[list[str], Tensor]:
+    """Prompts and audio ``(clips, 1, t)`` of held-out music, the middle of each piece."""
+    source = Starter(str(corpus() / "shards"), clips)
+    items = source.items()
+    audio = {key: middle(clip, rate, source.seconds) for key, clip in source.references(items, rate)}
+    return [item.prompt for item in items], torch.stack([audio[item.key] for item in items])
+
+
+@functools.cache
+def embedded_music(name: str, rate: int, clips: int) -> Tensor:
+    """Embeddings of `real_music`."""
+    embedder = load_embedder(name)
+    return torch.cat([embedder.embed(x, rate) for x in real_music(rate, clips)[1].split(BATCH)])
 
 
 def markdown(rows: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:

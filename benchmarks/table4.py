@@ -24,7 +24,6 @@ from benchmarks.device_setup import (
     random_inputs,
     stage_config,
 )
-from lightning_n2m.diffusion.steps import step_times
 
 # Milliseconds per step in table 4: four clips of 30 s on four TPU v4. The two cells of the vocoder are
 # swapped there: figure 3 needs 299 ms per step.
@@ -89,7 +88,7 @@ def sampling_time(
 
     with torch.no_grad(), autocast:
         milliseconds = 1000 * median_seconds(step, device, warmup=1, rounds=rounds)
-    steps = len(step_times(sampling.step_schedule, sampling.num_steps, sampling.reverse_schedule)) - 1
+    steps = len(sampling.times()) - 1
     is_guided = stage.text is not None and sampling.guidance.acts_at(0.5)
     return SamplingTime(
         stage=name,

@@ -17,7 +17,6 @@ from lightning_n2m.conditioning.lowres import LowResolution
 from lightning_n2m.data.editing import Edit
 from lightning_n2m.data.requested_numbers import RequestedNumbers
 from lightning_n2m.diffusion.known import Known
-from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.editing import Run, edit_music, whole_recording
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.mulan.joint import fingerprint
@@ -394,7 +393,7 @@ def _work(stage: Stage, seconds: float) -> float:
     logarithms, stands for all levels.
     """
     steps = stage.sampling
-    evaluations = len(step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule)) - 1
+    evaluations = len(steps.times()) - 1
     # A distilled stage computes guidance in its one pass.
     if stage.text is not None and steps.guidance.scale != 1 and steps.method != "few":
         evaluations *= 2

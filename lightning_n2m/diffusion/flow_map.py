@@ -29,6 +29,7 @@ from torch import Tensor
 
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.schedule import NoiseLevel, Schedule
+from lightning_n2m.diffusion.steps import times_at
 from lightning_n2m.seeding import PerSampleGenerator
 
 # Estimates at x_t ``(b, c, t)`` and times ``(b,)``.
@@ -182,15 +183,19 @@ def _angle(level: NoiseLevel) -> Tensor:
     return torch.atan2(level.sigma, level.alpha)
 
 
-def draw_grid(rng: PerSampleGenerator, steps: int, start: float) -> Tensor:
+def draw_grid(
+    rng: PerSampleGenerator, steps: int, start: float, step_schedule: str = "uniform", reverse: bool = False
+) -> Tensor:
     """A time grid from ``start`` to 0 for each sample, ``(steps + 1, b)``.
 
-    ``s + w sin(pi s)`` at equal distances of s, with w drawn uniformly: neighbouring steps are nearly equal,
-    and over the draws the points cover the axis, so that the student learns all times between its steps.
+    The times of a step list at positions ``s + w sin(pi s)``, at equal distances of s, with w drawn uniformly:
+    neighbouring steps are nearly equal in position, and over the draws the points cover the axis, so that the
+    student learns all times between its steps.
     """
     warp = rng.uniform(-GRID_WARP, GRID_WARP)
     line = torch.linspace(1, 0, steps + 1, device=warp.device, dtype=torch.float64)[:, None]
-    times = (line + warp.double() * torch.sin(math.pi * line)).float() * start
+    positions = line + warp.double() * torch.sin(math.pi * line)
+    times = times_at(step_schedule, positions, reverse).float() * start
     times[0], times[-1] = start, 0
     return times
 

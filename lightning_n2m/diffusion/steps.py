@@ -68,6 +68,30 @@ def step_times(name: str, total: int | None = None, reverse: bool = False) -> Te
     return rising.flip(0)
 
 
+def times_at(name: str, positions: Tensor, reverse: bool = False) -> Tensor:
+    """Times at positions in a step list: the list without its discretisation.
+
+    Equal steps of the paper's list are equal distances of position, so that a sampler of any number of steps,
+    also fewer than the list has segments, keeps the shares of its segments.
+
+    Args:
+        name: A row of table 7 by the name of its stage, or ``uniform``.
+        positions: From 0, data, to 1, noise; of any shape.
+        reverse: As of `step_times`.
+
+    Returns:
+        Times of the same shape, in float64; 0 and 1 at positions 0 and 1.
+    """
+    segments = STEP_LISTS[name][::-1] if reverse else STEP_LISTS[name]
+    total = sum(segment.steps for segment in segments)
+    times, before = torch.zeros_like(positions, dtype=torch.float64), 0
+    for segment in segments:
+        within = (positions.double() * total - before) / segment.steps
+        times += segment.span * within.clamp(0, 1)
+        before += segment.steps
+    return times.clamp(max=1)
+
+
 def _share(segments: tuple[Segment, ...], total: int | None) -> list[int]:
     """Number of steps of each segment, in proportion to the paper's numbers."""
     paper_steps = [segment.steps for segment in segments]

@@ -7,6 +7,7 @@ The student has the network of its teacher and one more input, the length of the
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from dataclasses import dataclass
@@ -70,8 +71,11 @@ def flow_steps(
         scale: Guidance scales, ``(b,)``; null for no guidance.
         rng: Source of the draws.
     """
-    schedule, start_time = student.objective.schedule, student.sampling.start_time
-    grid = draw_grid(rng, settings.teacher_steps, start_time)
+    schedule, sampling = student.objective.schedule, student.sampling
+    start_time = sampling.start_time
+    grid = draw_grid(
+        rng, settings.teacher_steps, start_time, sampling.step_schedule, sampling.reverse_schedule
+    )
     noise = rng.normal(*x0.shape[1:])
     pairs = [draw_pair(rng, settings.teacher_steps, settings.max_steps) for _ in range(settings.pairs)]
     begin_index, end_index = (torch.stack(index) for index in zip(*pairs, strict=True))
@@ -177,7 +181,7 @@ def sampling_errors(
 
     Args:
         student: The student.
-        teacher: The teacher, which samples in ``teacher_steps`` equal steps.
+        teacher: The teacher, which samples in ``teacher_steps`` steps of the student's step list.
         settings: Settings of the distillation.
         shape: Shape of one output, ``(c, t)``.
         conditions: Conditions of the batch.
@@ -186,7 +190,7 @@ def sampling_errors(
     Returns:
         ``(b,)`` by the number of steps of the student.
     """
-    schedule, start_time = student.objective.schedule, student.sampling.start_time
+    schedule, sampling = student.objective.schedule, student.sampling
     if settings.guidance is None:
         scale = guidance_scales(teacher, settings, rng)
     else:
@@ -194,8 +198,8 @@ def sampling_errors(
     start = student.starting_point(rng.normal(*shape), conditions)
 
     def times(steps: int) -> Tensor:
-        line = torch.linspace(start_time, 0, steps + 1, device=start.device)
-        return line[:, None].expand(-1, len(start))
+        times = dataclasses.replace(sampling, method="few", num_steps=steps).times() * sampling.start_time
+        return times.float().to(start.device)[:, None].expand(-1, len(start))
 
     denoise = functools.partial(teacher.denoise, conditions=conditions, scale=scale)
     reference = solve(denoise, start, times(settings.teacher_steps), schedule)[-1]

@@ -24,7 +24,6 @@ from lightning_n2m.diffusion.known import Known
 from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised
 from lightning_n2m.diffusion.sampler import Progress, sample
-from lightning_n2m.diffusion.steps import step_times
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.networks.conditions import Conditions
 from lightning_n2m.networks.unet import UNet1d
@@ -231,7 +230,7 @@ class DiffusionModule(LightningModule):
             functools.partial(self._denoise, conditions=conditions, unconditional=unconditional),
             x,
             schedule,
-            step_times(steps.step_schedule, steps.num_steps, steps.reverse_schedule) * start_time,
+            steps.times() * start_time,
             rng,
             steps.method,
             steps.gamma,

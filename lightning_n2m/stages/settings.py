@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_n2m.diffusion.guidance import Guidance
 from lightning_n2m.diffusion.sampler import Method
-from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.diffusion.steps import step_times, times_at
 from lightning_n2m.errors import InputError, check_range
 from lightning_n2m.stages.muon import MuonWithAdam, split_parameters
 
@@ -123,12 +123,26 @@ class Sampling:
         """Refuse values out of range."""
         if self.num_steps is not None:
             check_range("sampling.num_steps", self.num_steps, 1, 10_000)
-        step_times(self.step_schedule, self.num_steps, self.reverse_schedule)  # refuses unknown lists
+        self.times()  # refuses unknown lists and too few steps
         check_range("sampling.gamma", self.gamma, 0, 1)
         check_range("sampling.start_time", self.start_time, 0, 1)
         check_range("sampling.conditioning_noise", self.conditioning_noise, 0, 1)
         check_range("sampling.consistency_iterations", self.consistency_iterations, 0, 1000)
         check_range("sampling.overlap", self.overlap, 0, 0.5)
+
+    def times(self) -> Tensor:
+        """Times of the sampler, from 1 down to 0: ``(num_steps + 1,)`` in float64.
+
+        Raises:
+            InputError: if there is no such step list, or it has more segments than ``num_steps``; ``few``
+                takes any number of steps.
+        """
+        times = step_times(self.step_schedule, None, self.reverse_schedule)
+        if self.method == "few":
+            count = len(times) - 1 if self.num_steps is None else self.num_steps
+            positions = torch.linspace(1, 0, count + 1, dtype=torch.float64)
+            return times_at(self.step_schedule, positions, self.reverse_schedule)
+        return step_times(self.step_schedule, self.num_steps, self.reverse_schedule)
 
     def __str__(self) -> str:
         """Short description for a progress bar."""

@@ -30,7 +30,7 @@ from lightning_n2m.diffusion.objective import Objective
 from lightning_n2m.diffusion.prediction import Denoised, prediction_target
 from lightning_n2m.diffusion.sampler import sample
 from lightning_n2m.diffusion.schedule import CosineSchedule, LinearSchedule, NoiseLevel, Schedule
-from lightning_n2m.diffusion.steps import step_times
+from lightning_n2m.diffusion.steps import step_times, times_at
 from lightning_n2m.seeding import PerSampleGenerator
 
 # One mean and spread a channel: narrow, as the data, and wider than the noise.
@@ -259,3 +259,9 @@ def test_a_grid_is_decreasing_covers_the_axis_and_belongs_to_the_sample() -> Non
     inner = times[1:-1].flatten().sort().values
     assert (inner[1:] - inner[:-1]).max() < 0.01 and inner[0] < 0.03
     assert torch.equal(times[:, 7:8], draw_grid(PerSampleGenerator("grid", [7]), 16, 0.5))
+
+    # A step list has its own times where the grid is uniform at the same positions.
+    listed = draw_grid(PerSampleGenerator("grid", range(400)), 16, 0.5, "super_resolution")
+    expected = 0.5 * times_at("super_resolution", times / 0.5).float()
+    torch.testing.assert_close(listed, expected, atol=1e-6, rtol=0)
+    assert (listed[:-1] > listed[1:]).all()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lightning_n2m.diffusion.steps import STEP_LISTS, step_times
+from lightning_n2m.diffusion.steps import STEP_LISTS, step_times, times_at
 from lightning_n2m.errors import InputError
 
 # Table 7 of the paper: span of t and number of equal steps, from t = 0.
@@ -97,3 +97,19 @@ def test_an_unknown_name_is_refused_with_the_known_names():
 def test_fewer_steps_than_segments_are_refused(name, total):
     with pytest.raises(InputError, match=f"at least .* steps, not {total}"):
         step_times(name, total)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", STEP_LISTS)
+def test_the_times_of_the_papers_list_lie_at_equal_positions(name: str, reverse: bool) -> None:
+    times = step_times(name, reverse=reverse)
+    positions = torch.linspace(1, 0, len(times), dtype=torch.float64)
+    torch.testing.assert_close(times_at(name, positions, reverse), times, atol=1e-12, rtol=0)
+    assert times_at(name, torch.tensor([1.0, 0.0]), reverse).tolist() == [1.0, 0.0]
+
+
+def test_positions_between_the_steps_are_interpolated() -> None:
+    """Half of the 800 steps lie below 0.05, a quarter from there to 0.2."""
+    positions = torch.tensor([0.25, 0.5, 0.625, 0.75])
+    expected = torch.tensor([0.025, 0.05, 0.125, 0.2], dtype=torch.float64)
+    torch.testing.assert_close(times_at("super_resolution", positions), expected)

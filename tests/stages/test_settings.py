@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_n2m.errors import InputError
-from lightning_n2m.stages.settings import Optimisation
+from lightning_n2m.stages.settings import Optimisation, Sampling
 
 
 def test_the_default_is_the_papers_cosine() -> None:
@@ -40,3 +40,12 @@ def test_the_default_optimiser_is_adam_over_all_parameters() -> None:
     optimizer, _ = Optimisation().build(layer)
     assert type(optimizer) is torch.optim.Adam
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in layer.parameters()]
+
+
+def test_few_steps_keep_the_shares_of_a_step_list_that_others_refuse() -> None:
+    """Half of the paper's steps of super-resolution lie below 0.05."""
+    sampling = Sampling("super_resolution", num_steps=2, method="few")
+    torch.testing.assert_close(sampling.times(), torch.tensor([1, 0.05, 0], dtype=torch.float64))
+    assert torch.equal(Sampling("uniform", 4, method="few").times(), Sampling("uniform", 4).times())
+    with pytest.raises(InputError, match="at least 4 steps"):
+        Sampling("super_resolution", num_steps=2)
