@@ -11,8 +11,10 @@ INPUTS = 20000
 # Clips per prompt, and the negative prompt.
 VARIATIONS = 1
 NEGATIVE   =
-# fast: the few-step student of each stage that has one in pretrained/; full: the teachers, which a negative prompt needs.
-QUALITY    = $(if $(NEGATIVE),full,fast)
+# good: the few-step students in pretrained/ that are as good as their teachers (docs/few_steps.md); fast: all students;
+# full: the teachers, which a negative prompt needs.
+QUALITY    = $(if $(NEGATIVE),full,good)
+AS_GOOD    = spectrogram_vocoder
 PRETRAINED = pretrained
 # Prompts of an evaluation: those of held-out recordings, or 64 in people's own words (free).
 PROMPTS  = held-out
@@ -59,7 +61,9 @@ STAGES  := waveform_generator waveform_cascader spectrogram_generator spectrogra
 
 STAGES_OF_waveform    := waveform_generator waveform_cascader super_resolution
 STAGES_OF_spectrogram := spectrogram_generator spectrogram_vocoder super_resolution
-STUDENTS = $(if $(filter fast,$(QUALITY)),$(foreach stage,$(STAGES_OF_$(ROUTE)),$(if $(wildcard $(PRETRAINED)/$(stage)_few/config.yaml),-c configs/cascade/few/$(stage).yaml)))
+CHOSEN_fast := $(STAGES)
+CHOSEN_good := $(AS_GOOD)
+STUDENTS = $(foreach stage,$(filter $(CHOSEN_$(QUALITY)),$(STAGES_OF_$(ROUTE))),$(if $(wildcard $(PRETRAINED)/$(stage)_few/config.yaml),-c configs/cascade/few/$(stage).yaml))
 # Kept music needs a generator that trained with known regions; it takes the place of a student.
 EDITOR = $(if $(CONTINUE)$(REPAIR)$(SECTIONS),$(if $(wildcard $(PRETRAINED)/$(ROUTE)_generator_edit/config.yaml),-c configs/cascade/edit/$(ROUTE)_generator.yaml))
 
@@ -81,13 +85,13 @@ EDIT := $(if $(CONTINUE),--data.audio="$$CONTINUE" --data.extend=$(EXTEND))\
 ifeq ($(filter music,$(MAKECMDGOALS))|$(strip $(PROMPT)$(CONTINUE)$(REPAIR)$(VARY)$(SECTIONS)),music|)
 $(error PROMPT is empty; give one: make music PROMPT="slow piano and soft strings")
 endif
-$(if $(filter full fast,$(QUALITY)),,$(error QUALITY is $(QUALITY); choose full or fast))
+$(if $(filter full good fast,$(QUALITY)),,$(error QUALITY is $(QUALITY); choose full, good or fast))
 
 help:
 	@echo 'make TARGET [VARIABLE=value]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [QUALITY=full] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
+music: $(STAMP) ## generate music from text: PROMPT="..." [SECONDS=30] [SEED=0] [BPM=120] [KEY="D minor"] [VARIATIONS=1] [NEGATIVE="..."] [ROUTE=spectrogram] [QUALITY=full|fast] [OUT=outputs]; from a recording: CONTINUE=song.wav [EXTEND=30], REPAIR=song.wav FROM=8 TO=12, VARY=song.wav [STRENGTH=0.5]; by a plan: SECTIONS="0:30 calm piano; 30:60 drums enter"
 	@$(RUN) -m lightning_n2m predict -c configs/cascade/$(ROUTE).yaml $(STUDENTS) $(EDITOR) --data.prompt="$$PROMPT" \
 		--model.seconds=$(SECONDS) --model.seed=$(SEED) --data.variations=$(VARIATIONS) --model.negative="$$NEGATIVE" \
 		$(if $(BPM),--model.bpm="$$BPM") $(if $(KEY),--model.key="$$KEY") --output.folder="$$OUT" --trainer.precision $(PRECISION) $(EDIT)
@@ -158,7 +162,7 @@ $(STAGES:%=$(BUILD)/runs/%_few/exported): $(BUILD)/runs/%_few/exported: configs/
 	$(CPU_ENV) $(RUN) -m lightning_n2m $(FIT) --weights pretrained/$* --data.shards $(BUILD)/shards \
 		--trainer.default_root_dir $(@D) \
 		$(if $(filter gpu,$(DEVICE)),--data.num_workers 8,--trainer.precision $(PRECISION)) --ckpt_path last
-	$(RUN) -m lightning_n2m export $(@D) pretrained/$*_few --base pretrained/$* --rank 16
+	$(RUN) -m lightning_n2m export $(@D) pretrained/$*_few --base pretrained/$* --rank 8
 	@touch $@
 
 # Pseudo-labels: candidate captions, the joint model that selects from them, and the selection for each clip.

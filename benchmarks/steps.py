@@ -29,6 +29,7 @@ from torch import Tensor
 from benchmarks.music import ROOT, corpus
 from benchmarks.result import Result
 from benchmarks.sampling import SECONDS, fast_in_16_bits, seconds_of
+from lightning_n2m.diffusion.steps import STEP_LISTS
 from lightning_n2m.evaluation.clip_features import RATE
 from lightning_n2m.evaluation.embedders import load_embedder
 from lightning_n2m.evaluation.evaluation_sets import Starter
@@ -108,10 +109,14 @@ class Point:
 
     @property
     def stage_run(self) -> StageRun:
-        """The stage with this sampling; the paper's step lists need at least 4 steps."""
-        times = "uniform" if self.method else None
+        """The stage with this sampling, by its own step list unless that needs more steps."""
+        own = read_config(self.folder)["init_args"]["sampling"]["step_schedule"]
+        is_short = self.method != "few" and self.evaluations < len(STEP_LISTS[own])
         return StageRun(
-            folder=str(self.folder), method=self.method, num_steps=self.steps, step_schedule=times
+            folder=str(self.folder),
+            method=self.method,
+            num_steps=self.steps,
+            step_schedule="uniform" if is_short else None,
         )
 
     def work_folder(self, clips: int) -> Path:
@@ -135,7 +140,7 @@ def points(student: Path) -> list[Point]:
     teacher = ROOT / "pretrained" / stage
     few = [Point("student", student, "few", steps) for steps in (1, 2, 4, 8, 16)]
     if stage in ROUTES:
-        curves = (("ancestral", "ancestral", (50, 25, 8)), ("DPM-Solver++(2M)", "dpm++2m", (16, 8, 4, 2)))
+        curves = (("ancestral", "ancestral", (50,)), ("DPM-Solver++(2M)", "dpm++2m", (16, 8, 4, 2)))
         return [
             Point(f"teacher, {name}", teacher, method, steps, 2)
             for name, method, numbers in curves

@@ -150,15 +150,19 @@ def test_music_uses_the_students_that_exist_unless_the_quality_is_full(make, tmp
         return [words[i + 1].removeprefix("configs/cascade/") for i, word in enumerate(words) if word == "-c"]
 
     assert configs() == ["spectrogram.yaml"]
-    for stage in ("spectrogram_generator", "waveform_cascader", "super_resolution"):
+    for stage in ("spectrogram_generator", "spectrogram_vocoder", "waveform_cascader", "super_resolution"):
         (tmp_path / f"{stage}_few").mkdir()
         (tmp_path / f"{stage}_few" / "config.yaml").touch()
-    students = ["few/spectrogram_generator.yaml", "few/super_resolution.yaml"]
-    assert configs() == configs("QUALITY=fast") == ["spectrogram.yaml", *students]
-    assert configs("ROUTE=waveform")[1:] == ["few/waveform_cascader.yaml", "few/super_resolution.yaml"]
+    refiners = ["few/spectrogram_vocoder.yaml", "few/super_resolution.yaml"]
+    assert configs("QUALITY=fast") == ["spectrogram.yaml", "few/spectrogram_generator.yaml", *refiners]
+    fast = configs("QUALITY=fast", "ROUTE=waveform")
+    assert fast == ["waveform.yaml", "few/waveform_cascader.yaml", "few/super_resolution.yaml"]
+    # By default only those that are as good as their teachers.
+    assert configs() == configs("QUALITY=good") == ["spectrogram.yaml", "few/spectrogram_vocoder.yaml"]
+    assert configs("AS_GOOD=super_resolution", "ROUTE=waveform")[1:] == ["few/super_resolution.yaml"]
     assert configs("QUALITY=full") == configs("NEGATIVE=drums, $(x)") == ["spectrogram.yaml"]
     run = make("music", "PROMPT=a", "QUALITY=best")
-    assert run.returncode == 2 and "QUALITY is best; choose full or fast" in run.stderr
+    assert run.returncode == 2 and "QUALITY is best; choose full, good or fast" in run.stderr
 
 
 def test_kept_music_uses_the_generator_that_trained_for_it(make, tmp_path):
