@@ -188,9 +188,16 @@ def draw_grid(
 ) -> Tensor:
     """A time grid from ``start`` to 0 for each sample, ``(steps + 1, b)``.
 
-    The times of a step list at positions ``s + w sin(pi s)``, at equal distances of s, with w drawn uniformly:
-    neighbouring steps are nearly equal in position, and over the draws the points cover the axis, so that the
-    student learns all times between its steps.
+    The times of a step list at positions ``s + w sin(pi s)``, at equal distances of s, with w drawn
+    uniformly: neighbouring steps are nearly equal in position, and over the draws the points cover the axis,
+    so that the student learns all times between its steps.
+
+    Args:
+        rng: Source of w.
+        steps: Number of steps.
+        start: First time.
+        step_schedule: Step list, by name.
+        reverse: As of `times_at`.
     """
     warp = rng.uniform(-GRID_WARP, GRID_WARP)
     line = torch.linspace(1, 0, steps + 1, device=warp.device, dtype=torch.float64)[:, None]

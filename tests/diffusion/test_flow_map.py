@@ -203,7 +203,7 @@ def test_noise_between_few_steps_keeps_the_distribution_of_the_exact_student(
     """Mean, spread, and what is left of the starting noise: each return scales it by a known factor."""
     times, samples = step_times("uniform", 4), 20_000
     z = PerSampleGenerator(1, [0]).normal(3, samples).double()
-    start, clean = (level_at(schedule, torch.tensor([time])) for time in (1.0, 0.0))
+    start = level_at(schedule, torch.tensor([1.0]))
     noise = start.alpha * MEAN + marginal_spread(start) * z
 
     def denoise(x: Tensor, time: float, end: float) -> Denoised:

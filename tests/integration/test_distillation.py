@@ -19,7 +19,8 @@ from tests.integration.conftest import ROOT, STAGES, tiny
 from tests.integration.ranks import launch
 from tests.integration.test_ddp import DDP, assert_same, weights
 
-# The recipes of students have the layout of the weights that come with the project; here it is that of the teachers' recipes.
+# The recipes of students have the layout of the weights that come with the project; here it is that of the
+# teachers' recipes.
 LAYOUT = ("--model.network.resample_kernel=stride_multiple", "--model.network.equal_phases=true")
 NUMBERS = {"waveform_generator": ("--model.network.numbers=[tempo,tonic,mode,beat_phase]",)}
 SMALL = tuple(
