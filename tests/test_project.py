@@ -140,6 +140,18 @@ def test_an_unknown_device_is_a_one_line_error(make):
     assert "DEVICE is tpu; give cpu or gpu" in run.stderr
 
 
+def test_students_are_trained_from_the_weights_beside_which_they_are_stored(make):
+    run = make("-n", "students", "BUILD=build/none")
+    assert run.returncode == 0, run.stderr
+    students = {recipe.stem for recipe in (ROOT / "configs/starter").glob("*_few.yaml")}
+    assert len(students) == 5
+    for student in students:
+        teacher = f"pretrained/{student.removesuffix('_few')}"
+        assert f"fit -c configs/starter/{student}.yaml --weights {teacher} --data.shards" in run.stdout
+        export = f"export build/none/runs/{student} pretrained/{student} --base {teacher} --rank 8\n"
+        assert export in run.stdout
+
+
 def test_seconds_of_the_surrounding_shell_are_ignored(make):
     assert "--model.seconds=30" in arguments_of(make("music", "PROMPT=a", SECONDS="99"))
 
