@@ -53,9 +53,7 @@ def step_times(name: str, total: int | None = None, reverse: bool = False) -> Te
     Raises:
         InputError: If there is no such list, or ``total`` is below its number of segments.
     """
-    if name not in STEP_LISTS:
-        raise InputError(f"There is no step list '{name}'; choose one of {', '.join(STEP_LISTS)}.")
-    segments = STEP_LISTS[name][::-1] if reverse else STEP_LISTS[name]
+    segments = _step_list(name, reverse)
     counts = _share(segments, total)
     times = [torch.zeros(1, dtype=torch.float64)]
     start = 0.0
@@ -81,8 +79,11 @@ def times_at(name: str, positions: Tensor, reverse: bool = False) -> Tensor:
 
     Returns:
         Times of the same shape, in float64; 0 and 1 at positions 0 and 1.
+
+    Raises:
+        InputError: if there is no such list.
     """
-    segments = STEP_LISTS[name][::-1] if reverse else STEP_LISTS[name]
+    segments = _step_list(name, reverse)
     total = sum(segment.steps for segment in segments)
     times, before = torch.zeros_like(positions, dtype=torch.float64), 0
     for segment in segments:
@@ -90,6 +91,13 @@ def times_at(name: str, positions: Tensor, reverse: bool = False) -> Tensor:
         times += segment.span * within.clamp(0, 1)
         before += segment.steps
     return times.clamp(max=1)
+
+
+def _step_list(name: str, reverse: bool) -> tuple[Segment, ...]:
+    """Segments of a list in order from t = 0."""
+    if name not in STEP_LISTS:
+        raise InputError(f"There is no step list '{name}'; choose one of {', '.join(STEP_LISTS)}.")
+    return STEP_LISTS[name][::-1] if reverse else STEP_LISTS[name]
 
 
 def _share(segments: tuple[Segment, ...], total: int | None) -> list[int]:

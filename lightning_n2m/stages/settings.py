@@ -137,12 +137,10 @@ class Sampling:
             InputError: if there is no such step list, or it has more segments than ``num_steps``; ``few``
                 takes any number of steps.
         """
-        times = step_times(self.step_schedule, None, self.reverse_schedule)
-        if self.method == "few":
-            count = len(times) - 1 if self.num_steps is None else self.num_steps
-            positions = torch.linspace(1, 0, count + 1, dtype=torch.float64)
-            return times_at(self.step_schedule, positions, self.reverse_schedule)
-        return step_times(self.step_schedule, self.num_steps, self.reverse_schedule)
+        if self.method != "few" or self.num_steps is None:
+            return step_times(self.step_schedule, self.num_steps, self.reverse_schedule)
+        positions = torch.linspace(1, 0, self.num_steps + 1, dtype=torch.float64)
+        return times_at(self.step_schedule, positions, self.reverse_schedule)
 
     def __str__(self) -> str:
         """Short description for a progress bar."""

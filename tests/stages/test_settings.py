@@ -49,3 +49,5 @@ def test_few_steps_keep_the_shares_of_a_step_list_that_others_refuse() -> None:
     assert torch.equal(Sampling("uniform", 4, method="few").times(), Sampling("uniform", 4).times())
     with pytest.raises(InputError, match="at least 4 steps"):
         Sampling("super_resolution", num_steps=2)
+    with pytest.raises(InputError, match="no step list 'x'"):
+        Sampling("x", num_steps=2, method="few")
