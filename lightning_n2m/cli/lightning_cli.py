@@ -37,7 +37,7 @@ from lightning_n2m.cli.prediction import prepare_prediction, summarised
 from lightning_n2m.errors import InputError
 from lightning_n2m.evaluation.callback import EvaluationCallback
 from lightning_n2m.evaluation.sample_metrics import TaggerMetrics
-from lightning_n2m.interrupts import raise_on_interrupt
+from lightning_n2m.interrupts import interrupted_by_signals, raise_on_interrupt
 from lightning_n2m.networks.adapters import AdapterSettings
 from lightning_n2m.package_files import find_stage_folder
 from lightning_n2m.stages.adapters import train_adapter
@@ -187,8 +187,13 @@ class StageCli(LightningCLI):
         if self.parse_only:
             return
         raise_on_interrupt()
-        if subcommand != "predict":
+        if subcommand == "fit":
             super()._run_subcommand(subcommand)
+            return
+        if subcommand != "predict":
+            rest = " The same command keeps the clips that are written." if subcommand == "test" else ""
+            with interrupted_by_signals(lambda: f"Interrupted.{rest}"):
+                super()._run_subcommand(subcommand)
             return
         (writer,) = (c for c in self.trainer.callbacks if isinstance(c, PredictionWriter))  # type: ignore[attr-defined]
         with summarised(writer):

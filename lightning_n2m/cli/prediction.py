@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -15,7 +13,8 @@ from lightning.pytorch import LightningModule
 from lightning_n2m.callbacks.prediction_writer import MANIFEST, PredictionWriter, identity
 from lightning_n2m.cascade import Cascade
 from lightning_n2m.data.prompts import Prompts
-from lightning_n2m.errors import InputError, Interrupted
+from lightning_n2m.errors import InputError
+from lightning_n2m.interrupts import interrupted_by_signals
 from lightning_n2m.stages.base import Stage
 
 _SHOWN = 5  # prompts that a warning names
@@ -86,19 +85,14 @@ def summarised(writer: PredictionWriter) -> Iterator[None]:
     """
     began = time.monotonic()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(
-            number,
+    def message() -> str:
+        return (
             f"Interrupted: {len(writer.written)} clips are in {writer.folder}; the same command generates "
-            "the others.",
+            "the others."
         )
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with interrupted_by_signals(message):
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if writer.written:
         count = len(writer.written)
         duration = time.monotonic() - began

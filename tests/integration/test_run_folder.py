@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from lightning_n2m.audio.io import probe
 from lightning_n2m.cli.main import main
+from lightning_n2m.stages.base import Stage
 from tests.integration.curves import scalars
 
 
@@ -29,6 +31,23 @@ def test_test_measures_the_test_split(runs: Path, tmp_path: Path) -> None:
     main(["test", *of_run(runs, "super_resolution", f"--trainer.default_root_dir={tmp_path}")])
     (measured,) = scalars(tmp_path, "test/loss").values()
     assert 0 < measured < 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_test_at_once(
+    runs: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(Stage, "test_step", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
+        main(["test", *of_run(runs, "super_resolution", f"--trainer.default_root_dir={tmp_path}")])
+    assert stop.value.code == 128 + number
+    assert capsys.readouterr().err.splitlines()[-1].startswith("Interrupted.")
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize("stage", ["waveform_cascader", "spectrogram_generator"])
