@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from lightning_n2m.evaluation.embedders import Embedder
 from lightning_n2m.evaluation.frechet import frechet_distance
 from lightning_n2m.evaluation.kernel_distance import KernelAudioDistance
 from lightning_n2m.evaluation.metric import MetricValue
+from lightning_n2m.evaluation.reference_embeddings import RATE
 from lightning_n2m.evaluation.spectral_lines import MINIMUM_CLIPS, clip_spectrum, largest_line
 from lightning_n2m.evaluation.stft import stft_distance
+from lightning_n2m.evaluation.tempo_key import kept_keys
 from lightning_n2m.seeding import PerSampleGenerator
 from lightning_n2m.stages.base import Stage
 from lightning_n2m.stages.cascaders import SpectrogramVocoder
@@ -128,6 +131,11 @@ def _measure(
             distance = KernelAudioDistance(embedded)
             value, upper = (distance(embed(x), paired=True) for x in (outputs, baselines))
             yield MetricValue(f"{name}, KAD {embedder.name}", value, 0.0, upper, False, n, evaluator)
+    # Super-resolution adds nothing below 8 kHz, where keys are.
+    if rate <= RATE and n > 1 and importlib.util.find_spec("librosa") is not None:
+        kept, chance = kept_keys(list(outputs), list(references), rate)
+        evaluator = "key by librosa, as in the reference; lower bound: in another reference"
+        yield MetricValue(f"{name}, key kept", kept, chance, 1.0, True, n, evaluator)
     if n < MINIMUM_CLIPS:
         return
     # Super-resolution adds the band that the evaluation of the cascade, at 16 kHz, does not contain.

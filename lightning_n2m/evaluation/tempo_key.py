@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -61,3 +62,22 @@ def key(audio: Tensor, sample_rate: int) -> tuple[str, str]:
 def same_key(estimate: tuple[str, str], tonic: str, mode: str) -> bool:
     """Whether two keys are equal up to enharmonic spelling (G sharp is A flat)."""
     return estimate == (ENHARMONIC.get(tonic, tonic), mode)
+
+
+def kept_keys(
+    outputs: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int
+) -> tuple[float, float]:
+    """How often processed clips ``(1, t)`` have the key of the clips that they come from.
+
+    Returns:
+        Share of the clips whose two estimated keys agree, and the share of all pairs of two references that
+        agree: chance.
+
+    Raises:
+        InputError: if librosa is not installed.
+    """
+    before, after = ([key(clip, sample_rate) for clip in clips] for clips in (references, outputs))
+    count = len(before)
+    kept = sum(a == b for a, b in zip(after, before, strict=True)) / count
+    pairs = sum(a == b for a in before for b in before) - count
+    return kept, pairs / (count * (count - 1)) if count > 1 else math.nan

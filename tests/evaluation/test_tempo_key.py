@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from lightning_n2m.audio.io import read
 from lightning_n2m.audio.resample import resample
 from lightning_n2m.conditioning.key import best_key
 from lightning_n2m.conditioning.numbers import TONICS
 from lightning_n2m.evaluation.reference_embeddings import middle
-from lightning_n2m.evaluation.tempo_key import key, same_key, same_tempo, tempo
+from lightning_n2m.evaluation.tempo_key import kept_keys, key, same_key, same_tempo, tempo
 from tests.paths import CLIPS
 
 TRUTH = {
@@ -41,6 +42,19 @@ def test_a_scale_with_a_strong_triad_has_its_key(tonic, mode, scale):
 def test_enharmonic_keys_are_equal():
     assert same_key(("Ab", "minor"), "G#", "minor")
     assert not same_key(("Ab", "minor"), "G#", "major")
+
+
+def test_kept_keys_count_clips_and_pairs() -> None:
+    def scale(tonic: int) -> torch.Tensor:
+        """Two seconds of a major scale with a strong triad: ``(1, t)`` at 16 kHz."""
+        time = torch.arange(32_000) / 16_000
+        steps = {0: 1.0, 2: 0.3, 4: 1.0, 5: 0.3, 7: 1.0, 9: 0.3, 11: 0.3}
+        notes = [a * torch.sin(2 * torch.pi * 440 * 2 ** ((tonic + s) / 12) * time) for s, a in steps.items()]
+        return 0.1 * torch.stack(notes).sum(dim=0)[None]
+
+    low, high = scale(0), scale(6)
+    assert kept_keys([low, high, low], [low, high, low], 16_000) == (1, pytest.approx(1 / 3))
+    assert kept_keys([high, high], [low, high], 16_000) == (0.5, 0)
 
 
 @pytest.mark.slow

@@ -57,6 +57,8 @@ def test_a_cascade_is_evaluated_by_one_command(exported: Path, shards: Path, tmp
     assert metrics["spectrogram: clips that repeat training music"]["value"] == 0
     assert metrics["spectrogram: SpectrogramVocoder on ground-truth input, STFT distance"]["upper_bound"] > 0
     assert metrics["spectrogram: SuperResolution on ground-truth input, FAD aisfx"]["n"] > 0
+    assert 0 <= metrics["spectrogram: SpectrogramVocoder on ground-truth input, key kept"]["value"] <= 1
+    assert "spectrogram: SuperResolution on ground-truth input, key kept" not in metrics
     assert metrics["spectrogram: drums present or absent as requested"]["evaluator"].startswith(
         "linear probe"
     )
