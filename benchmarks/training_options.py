@@ -7,7 +7,8 @@ unweighted loss at fixed diffusion times on the validation split, with averaged 
 the loss weight or the times of an option. A lower loss does not always mean better sound: evaluate what wins
 with `test` before a long training.
 
-Variants that have been run are not run again. Everything after ``--`` goes to `fit`.
+Variants that have been run are not run again, and an interrupted training resumes. Everything after ``--``
+goes to `fit`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -89,8 +91,8 @@ def overlays(variant: str) -> list[str]:
 
 def train(
     options: argparse.Namespace, variant: str, seed: int, steps: int, folder: Path, rest: list[str]
-) -> float:
-    """Train, and measure the median processor time of a step, with its loading, in seconds."""
+) -> list[float]:
+    """Train; the processor time of each step but the first, with its loading, in seconds."""
     starts: list[float] = []
     original = Stage.on_train_batch_start
 
@@ -103,11 +105,12 @@ def train(
             "fit", f"--config={options.recipe}", *overlays(variant), *rest,
             f"--data.shards={options.shards}", "--data.num_workers=0", f"--data.seed={seed}",
             f"--model.seed={seed}", f"--seed_everything={seed}", f"--trainer.default_root_dir={folder}",
+            "--ckpt_path=last",
             f"--trainer.max_steps={steps}", f"--model.optimisation.total_steps={steps}",
             f"--trainer.val_check_interval={steps}", f"--checkpoint.every_n_train_steps={steps}",
             "--samples.clips=0",
         ])  # fmt: skip
-    return statistics.median(after - before for before, after in itertools.pairwise(starts))
+    return [after - before for before, after in itertools.pairwise(starts)]
 
 
 def run(options: argparse.Namespace, variant: str, seed: int, rest: list[str]) -> Run:
@@ -118,8 +121,10 @@ def run(options: argparse.Namespace, variant: str, seed: int, rest: list[str]) -
         return Run(**json.loads(result.read_text(encoding="utf-8")))
     measured = options.output / variant / "seconds_per_step"
     if not measured.is_file():
-        seconds = train(options, variant, seed, PROBE_STEPS, folder.with_name("probe"), rest)
-        write_atomic(measured, str(seconds))
+        probe = folder.with_name("probe")
+        shutil.rmtree(probe, ignore_errors=True)  # all of its steps are timed
+        times = train(options, variant, seed, PROBE_STEPS, probe, rest)
+        write_atomic(measured, str(statistics.median(times)))
     seconds = float(measured.read_text(encoding="utf-8"))
     steps = max(1, int(options.seconds / seconds))
     train(options, variant, seed, steps, folder, rest)

@@ -22,7 +22,6 @@ from tests.integration.test_ddp import DDP, assert_same, weights
 # The recipes of students have the layout of the weights that come with the project; here it is that of the
 # teachers' recipes.
 LAYOUT = ("--model.network.resample_kernel=stride_multiple", "--model.network.equal_phases=true")
-NUMBERS = {"waveform_generator": ("--model.network.numbers=[tempo,tonic,mode,beat_phase]",)}
 SMALL = tuple(
     f"--{key}={value}"
     for key, value in {
@@ -39,8 +38,7 @@ STAGE = "super_resolution"  # the cheapest one
 
 def options(stage: str, shards: Path, run: Path, *more: str) -> list[str]:
     """A tiny student of a tiny stage."""
-    layout = [*LAYOUT, *NUMBERS.get(stage, ())]
-    return ["fit", *tiny(stage, shards, run, *layout, *SMALL, *more, recipe=f"{stage}_few")]
+    return ["fit", *tiny(stage, shards, run, *LAYOUT, *SMALL, *more, recipe=f"{stage}_few")]
 
 
 def teacher_bundle(stage: str, shards: Path, folder: Path) -> Path:

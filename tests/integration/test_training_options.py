@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import training_options
 from data_pipeline.__main__ import main as data_pipeline
 from lightning_n2m.cli.main import main
 from tests.integration.conftest import ROOT, fit, tiny
@@ -108,3 +109,20 @@ def test_two_gloo_processes_equal_one(shards: Path, tmp_path: Path) -> None:
     for name in OPTIONS:
         one, two = tmp_path / "one" / name, tmp_path / "two" / name
         assert scalars(two, "train/loss") == pytest.approx(scalars(one, "train/loss"), rel=1e-3), name
+
+
+def test_an_interrupted_comparison_of_options_goes_on(shards: Path, tmp_path: Path) -> None:
+    arguments = [
+        "--recipe", str(ROOT / "configs" / "starter" / f"{STAGE}.yaml"), "--shards", str(shards),
+        "--output", str(tmp_path), "--variants", "baseline,stratified", "--seeds", "0", "--seconds", "0.2",
+        "--", *tiny(STAGE, shards, tmp_path)[2:],
+    ]  # fmt: skip
+    assert training_options.main(arguments) == 0
+    before = (tmp_path / "table.md").read_text()
+    first, second = (tmp_path / variant / "0" / "result.json" for variant in ("baseline", "stratified"))
+    written = first.stat().st_mtime_ns
+    second.unlink()  # as if the last training had been interrupted
+    assert training_options.main(arguments) == 0
+    assert first.stat().st_mtime_ns == written
+    assert (tmp_path / "table.md").read_text() == before
+    assert [line.split("|")[1].strip() for line in before.splitlines()[2:]] == ["baseline", "stratified"]
