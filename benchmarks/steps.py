@@ -140,7 +140,7 @@ def points(student: Path) -> list[Point]:
     teacher = ROOT / "pretrained" / stage
     few = [Point("student", student, "few", steps) for steps in (1, 2, 4, 8, 16)]
     if stage in ROUTES:
-        curves = (("ancestral", "ancestral", (50,)), ("DPM-Solver++(2M)", "dpm++2m", (16, 8, 4, 2)))
+        curves = (("ancestral", "ancestral", (50,)), ("DPM-Solver++(2M)", "dpm++2m", (8, 4, 2)))
         return [
             Point(f"teacher, {name}", teacher, method, steps, 2)
             for name, method, numbers in curves

@@ -1,11 +1,12 @@
 """Options of the trainer at equal compute.
 
 `python -m benchmarks.training_options --shards SHARDS --output RUNS` trains one recipe with each overlay
-of `configs/training`. The time of a step is measured for each variant, and each gets as many steps as fit
-into the same processor time (not elapsed time: other programs may run). Compared is the
-unweighted loss at fixed diffusion times on the validation split, with averaged weights: it does not depend on
-the loss weight or the times of an option. A lower loss does not always mean better sound: evaluate what wins
-with `test` before a long training.
+of `configs/training`. The time of a step is measured for each variant before any is trained, so that the
+load of the machine is alike, and each gets as many steps as fit into the same processor time (not elapsed
+time: other programs may run). Other programs slow the memory down as well, so that processor times of a busy
+machine differ by a fifth: use ``--steps`` there. Compared is the unweighted loss at fixed diffusion times on
+the validation split, with averaged weights: it does not depend on the loss weight or the times of an option.
+A lower loss does not always mean better sound: evaluate what wins with `test` before a long training.
 
 Variants that have been run are not run again, and an interrupted training resumes. Everything after ``--``
 goes to `fit`.
@@ -68,6 +69,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--variants", default=f"{BASELINE},muon,stratified,min_snr,transport")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--seconds", type=float, default=900, help="processor time of one training")
+    parser.add_argument("--steps", type=int, help="steps of each training, instead of --seconds")
     return parser.parse_args(arguments[:cut]), list(arguments[cut + 1 :])
 
 
@@ -113,20 +115,25 @@ def train(
     return [after - before for before, after in itertools.pairwise(starts)]
 
 
+def seconds_per_step(options: argparse.Namespace, variant: str, rest: list[str]) -> float:
+    """Median processor time of a step of a variant, measured once."""
+    measured = options.output / variant / "seconds_per_step"
+    if not measured.is_file():
+        probe = options.output / variant / "probe"
+        shutil.rmtree(probe, ignore_errors=True)  # all of its steps are timed
+        times = train(options, variant, 0, PROBE_STEPS, probe, rest)
+        write_atomic(measured, str(statistics.median(times)))
+    return float(measured.read_text(encoding="utf-8"))
+
+
 def run(options: argparse.Namespace, variant: str, seed: int, rest: list[str]) -> Run:
-    """One variant with one seed; the time of a step is measured once for each variant."""
+    """One variant with one seed."""
     folder = options.output / variant / str(seed)
     result = folder / "result.json"
     if result.is_file():
         return Run(**json.loads(result.read_text(encoding="utf-8")))
-    measured = options.output / variant / "seconds_per_step"
-    if not measured.is_file():
-        probe = folder.with_name("probe")
-        shutil.rmtree(probe, ignore_errors=True)  # all of its steps are timed
-        times = train(options, variant, seed, PROBE_STEPS, probe, rest)
-        write_atomic(measured, str(statistics.median(times)))
-    seconds = float(measured.read_text(encoding="utf-8"))
-    steps = max(1, int(options.seconds / seconds))
+    seconds = seconds_per_step(options, variant, rest)
+    steps = options.steps or max(1, int(options.seconds / seconds))
     train(options, variant, seed, steps, folder, rest)
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
@@ -180,6 +187,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for variant in variants:
             overlays(variant)
+        for variant in variants:
+            seconds_per_step(options, variant, rest)
         runs: list[Run] = []
         for seed in map(int, options.seeds.split(",")):
             for variant in variants:
