@@ -156,9 +156,8 @@ $(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/
 students: $(STAGES:%=student-%) ## few-step students of the stages in pretrained/, beside them: [BUILD=build/starter]
 
 # One student: make student-STAGE. RANK is that of its difference from the teacher.
-student-spectrogram_generator student-super_resolution: RANK = 8
+student-spectrogram_generator student-spectrogram_vocoder student-super_resolution: RANK = 8
 student-waveform_generator student-waveform_cascader: RANK = 4
-student-spectrogram_vocoder: RANK = 2
 $(STAGES:%=student-%): student-%: $(BUILD)/runs/%_few/exported
 
 $(STAGES:%=$(BUILD)/runs/%_few/exported): $(BUILD)/runs/%_few/exported: configs/starter/%_few.yaml $(BUILD)/shards/index.json
