@@ -155,16 +155,14 @@ $(STAGES:%=$(BUILD)/runs/%/exported): $(BUILD)/runs/%/exported: configs/starter/
 
 students: $(STAGES:%=student-%) ## few-step students of the stages in pretrained/, beside them: [BUILD=build/starter]
 
-# One student: make student-STAGE. RANK is that of its difference from the teacher.
-student-spectrogram_generator student-spectrogram_vocoder student-super_resolution: RANK = 8
-student-waveform_generator student-waveform_cascader: RANK = 4
+# One student: make student-STAGE.
 $(STAGES:%=student-%): student-%: $(BUILD)/runs/%_few/exported
 
 $(STAGES:%=$(BUILD)/runs/%_few/exported): $(BUILD)/runs/%_few/exported: configs/starter/%_few.yaml $(BUILD)/shards/index.json
 	$(CPU_ENV) $(RUN) -m lightning_n2m $(FIT) --weights pretrained/$* --data.shards $(BUILD)/shards \
 		--trainer.default_root_dir $(@D) \
 		$(if $(filter gpu,$(DEVICE)),--data.num_workers 8,--trainer.precision $(PRECISION)) --ckpt_path last
-	$(RUN) -m lightning_n2m export $(@D) pretrained/$*_few --base pretrained/$* --rank $(RANK)
+	$(RUN) -m lightning_n2m export $(@D) pretrained/$*_few --base pretrained/$* --rank 8
 	@touch $@
 
 # Pseudo-labels: candidate captions, the joint model that selects from them, and the selection for each clip.
