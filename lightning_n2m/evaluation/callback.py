@@ -179,7 +179,12 @@ def read_settings(path: Path) -> dict[str, Any] | None:
 
 def _command() -> str:
     """The command line of this process, without folders of this machine."""
-    folders = ("--evaluation.folder", "--evaluation.cache", "--evaluation.merge_into")
+    folders = (
+        "--evaluation.folder",
+        "--evaluation.cache",
+        "--evaluation.merge_into",
+        "--data.evaluation_set.shards",
+    )
     kept: list[str] = []
     is_value_of_skipped = False
     for argument in sys.argv[1:]:
