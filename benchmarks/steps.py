@@ -54,6 +54,8 @@ OF_GENERATORS = {
 }
 OF_REFINERS = {"STFT distance": False, "FAD musicnn-MTT": False, "FAD aisfx": False}
 ROUTES = {"spectrogram_generator": "spectrogram", "waveform_generator": "waveform"}
+# The teacher of this refiner would take most of the time, and the generators are compared by the same one.
+REFINERS = {"waveform": ["-c", "configs/cascade/few/waveform_cascader.yaml"]}
 # Evaluations of a student, and the share of its teacher's quality that it is to keep there.
 TARGETS = {
     "spectrogram_generator": {8: 0.95, 4: 0.85},
@@ -188,7 +190,7 @@ def evaluate_route(point: Point, clips: int) -> dict[str, float]:
     """Metric values of a generator's route."""
     folder, built, route = point.work_folder(clips), corpus(), ROUTES[stage_of(point.folder)]
     command: list[str | Path] = [
-        sys.executable, "-m", "lightning_n2m", "test", "-c", f"configs/cascade/{route}.yaml",
+        sys.executable, "-m", "lightning_n2m", "test", "-c", f"configs/cascade/{route}.yaml", *REFINERS.get(route, []),
         f"--model.generator.folder={point.folder}", f"--model.generator.method={point.method}",
         f"--model.generator.num_steps={point.steps}",
         f"--data.evaluation_set.shards={built / 'shards'}", f"--data.evaluation_set.clips={clips}",

@@ -153,7 +153,7 @@ class UNet1d(nn.Module):
                     "heads; change heads, base_channels or multipliers."
                 )
         self.channels, self.text_channels = channels, text_channels
-        self.total_stride = math.prod(strides)
+        self.first_stride, self.total_stride = strides[0], math.prod(strides)
         self.checkpointing = checkpointing
         self.aligned_before_blocks = aligned_before_blocks
         widths = [base_channels, *(base_channels * m for m in multipliers)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_n2m.audio.emphasis import emphasise, restore
 from lightning_n2m.audio.mel import MelSettings
+from lightning_n2m.audio.stride_tones import remove_stride_tones
 from lightning_n2m.audio.windows import overlapped, piecewise
 from lightning_n2m.conditioning.conditioner import Conditioner
 from lightning_n2m.conditioning.known_regions import KnownRegions, known_input
@@ -237,6 +238,10 @@ class DiffusionModule(LightningModule):
             progress,
             known,
         )
+        # Only of audio: in a spectrogram the multiples of rate / stride are rhythms.
+        if steps.tone_filter and known is None and self.output_rate == self.sample_rate:
+            averaged = round(steps.tone_filter * self.sample_rate)
+            x0 = remove_stride_tones(x0, self.network.first_stride, averaged)
         output = restore(x0 / self.scale, self.emphasis)
         return output if signal is None else self._project_onto_condition(output, signal)
 

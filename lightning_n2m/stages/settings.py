@@ -104,6 +104,9 @@ class Sampling:
         conditioning_noise: Diffusion time to which the conditioning signal is noised; 0 adds no noise.
         consistency_iterations: Number of consistency projections of the finished audio onto its
             conditioning signal; 0 for none. Deviation: the paper has no such step.
+        tone_filter: Seconds of the mean that estimates tones at the multiples of rate / stride in generated
+            audio, which are then removed (`lightning_n2m.audio.stride_tones`); 0 leaves them. An output
+            with kept parts is left as it is. Deviation: the paper has no such filter.
         overlap: Smallest overlap of two windows, as a share of the window, where a stage that was
             trained on crops runs on a longer input.
     """
@@ -117,6 +120,7 @@ class Sampling:
     guidance: Guidance = field(default_factory=Guidance)
     conditioning_noise: float = 0.0
     consistency_iterations: int = 0
+    tone_filter: float = 0.0
     overlap: float = 0.125
 
     def __post_init__(self) -> None:
@@ -128,6 +132,7 @@ class Sampling:
         check_range("sampling.start_time", self.start_time, 0, 1)
         check_range("sampling.conditioning_noise", self.conditioning_noise, 0, 1)
         check_range("sampling.consistency_iterations", self.consistency_iterations, 0, 1000)
+        check_range("sampling.tone_filter", self.tone_filter, 0, 60)
         check_range("sampling.overlap", self.overlap, 0, 0.5)
 
     def times(self) -> Tensor:

@@ -43,6 +43,19 @@ def test_a_stage_with_emphasis_returns_the_exact_audio(monkeypatch: pytest.Monke
     torch.testing.assert_close(out, audio, atol=1e-4, rtol=1e-4)
 
 
+def test_the_tone_filter_removes_what_the_network_cannot_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = torch.arange(24_000) / 24_000
+    tone, music = (0.1 * torch.cos(2 * torch.pi * hertz * time)[None, None] for hertz in (6000, 1000))
+    left = {}
+    for seconds in (0.0, 0.2):
+        stage = refiner(Sampling(num_steps=3, method="ddim", guidance=UNCLIPPED, tone_filter=seconds))
+        assert stage.network.first_stride == 4
+        predict_exactly(stage, tone + music, monkeypatch)
+        out = stage.generate([""], 1.0, PerSampleGenerator(0, [0]), torch.zeros(1, 1, 16_000))
+        left[seconds] = float((out - music)[..., 6000:-6000].std() / tone.std())
+    assert left[0.0] == pytest.approx(1, abs=0.01) and left[0.2] < 0.01
+
+
 def test_a_sampling_that_starts_late_starts_from_the_noised_draft(monkeypatch: pytest.MonkeyPatch) -> None:
     audio, low = torch.zeros(1, 1, 2400), 0.3 * torch.randn(1, 1, 1600)
     stage = refiner(Sampling(num_steps=4, start_time=0.4, method="ddim", guidance=UNCLIPPED))
