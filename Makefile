@@ -14,7 +14,7 @@ NEGATIVE   =
 # good: the few-step students in pretrained/ that are as good as their teachers (docs/few_steps.md); fast: all students;
 # full: the teachers, which a negative prompt needs.
 QUALITY    = $(if $(NEGATIVE),full,good)
-AS_GOOD    = spectrogram_vocoder
+AS_GOOD    = spectrogram_vocoder waveform_cascader
 PRETRAINED = pretrained
 # Prompts of an evaluation: those of held-out recordings, or 64 in people's own words (free).
 PROMPTS  = held-out
