@@ -1,6 +1,6 @@
 """Generate the first eight prompts of the evaluation by both routes, for ears and eyes.
 
-python tools/evaluation_examples.py [--shards build/starter/shards]
+python tools/evaluation_examples.py [--shards build/starter/shards] [--precision 32-true]
 
 Clips of seed 0 at 24 kHz go to ``pretrained/examples/ROUTE/1.ogg`` to ``8.ogg``, their spectrograms beside
 those of the reference recordings to ``pretrained/examples/ROUTE.jpg``; the table of the card is printed.
@@ -36,13 +36,15 @@ def main() -> None:
     """Generate what is missing, encode it, draw it, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shards", default=str(ROOT / "build/starter/shards"))
-    source = Starter(parser.parse_args().shards, COUNT)
+    parser.add_argument("--precision", default="32-true", help="of Lightning's trainer: bf16-mixed for AMX")
+    options = parser.parse_args()
+    source = Starter(options.shards, COUNT)
     items = source.items()
     prompts = [" ".join(item.prompt.split()) for item in items]
     references = dict(source.references(items, RATE))
     real = [middle(references[item.key], RATE, source.seconds) for item in items]
     for route in ROUTES:
-        clips = generate(route, prompts, source.seconds)
+        clips = generate(route, prompts, source.seconds, options.precision)
         for number, path in enumerate(clips, 1):
             clip = read(path)
             data = encode(clip.samples, clip.sample_rate, "OGG", "VORBIS", COMPRESSION)
@@ -54,7 +56,7 @@ def main() -> None:
         print(f"| {prompt} | " + " | ".join(f"[Ogg](examples/{r}/{number}.ogg)" for r in ROUTES) + " |")
 
 
-def generate(route: str, prompts: list[str], seconds: float) -> list[Path]:
+def generate(route: str, prompts: list[str], seconds: float, precision: str) -> list[Path]:
     """Files of the clips, in the order of the prompts; existing ones of the same weights are kept."""
     WORK.mkdir(parents=True, exist_ok=True)
     write_atomic(WORK / "prompts.txt", "\n".join(prompts) + "\n")
@@ -63,6 +65,7 @@ def generate(route: str, prompts: list[str], seconds: float) -> list[Path]:
         sys.executable, "-m", "lightning_n2m", "predict", "-c", f"configs/cascade/{route}.yaml",
         f"--data.file={WORK / 'prompts.txt'}", f"--model.seconds={seconds}", "--model.seed=0",
         f"--output.folder={folder}", "--output.format=flac",
+        f"--trainer.precision={precision}",
     ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True)
     lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
