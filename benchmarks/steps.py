@@ -1,9 +1,10 @@
 """Quality against evaluations: a few-step student beside the samplers of its teacher.
 
 Every point of a generator is the paper's evaluation (`n2m test`) of its route with another sampling of the
-generator; prompts, seeds and refiners are the same. Every point of a refiner is its evaluation on the same
-real music. A guided step of a teacher is two evaluations, a step of a student one. What an interrupted
-benchmark has finished is used again. At the end, the time from a prompt to music with all students.
+generator; prompts, seeds and refiners are the same, in the waveform route the cascader's student. Every point
+of a refiner is its evaluation on the same real music. A guided step of a teacher is two evaluations, a step
+of a student one. What an interrupted benchmark has finished is used again. At the end, the time from a prompt
+to music with all students.
 
 The students are those in `pretrained`, or that in the folder STUDENT (an environment variable); PROMPTS is
 the number of prompts, and of clips for a refiner. The benchmark builds the starter's corpus if it is missing.
@@ -190,7 +191,8 @@ def evaluate_route(point: Point, clips: int) -> dict[str, float]:
     """Metric values of a generator's route."""
     folder, built, route = point.work_folder(clips), corpus(), ROUTES[stage_of(point.folder)]
     command: list[str | Path] = [
-        sys.executable, "-m", "lightning_n2m", "test", "-c", f"configs/cascade/{route}.yaml", *REFINERS.get(route, []),
+        sys.executable, "-m", "lightning_n2m", "test", "-c", f"configs/cascade/{route}.yaml",
+        *REFINERS.get(route, []),
         f"--model.generator.folder={point.folder}", f"--model.generator.method={point.method}",
         f"--model.generator.num_steps={point.steps}",
         f"--data.evaluation_set.shards={built / 'shards'}", f"--data.evaluation_set.clips={clips}",
